@@ -83,6 +83,9 @@ func moduleNames(list string) []string {
 		if j := strings.IndexAny(name, "<>=!"); j >= 0 {
 			name = name[:j]
 		}
+		if name == "" {
+			continue // an operator written onto its version
+		}
 		names = append(names, name)
 	}
 	return names
