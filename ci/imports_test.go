@@ -1,0 +1,78 @@
+package main
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// mayImport is the shape of the workspace: for each room, the rooms of ours it
+// may use. What is not listed may use nothing of ours. A main may use all of its
+// product and of shared; only a main uses a build.
+var mayImport = map[string]string{
+	"shared/apk":        "shared/filetree",
+	"shared/solve":      "shared/apk",
+	"shared/repository": "shared/apk shared/cas",
+	"shared/rootfs":     "shared/apk shared/filetree",
+	"shared/sbom":       "",
+	"melange":           "shared melange pipelines",
+	"melange/recipe":    "shared/document shared/apk pipelines",
+	"melange/source":    "shared/cas melange/recipe",
+	"melange/sandbox":   "",
+	"melange/scan":      "shared/filetree",
+	"melange/lint":      "shared/filetree",
+	"melange/build":     "shared melange/recipe melange/source melange/sandbox melange/scan melange/lint",
+	"apko":              "shared apko",
+	"apko/image":        "shared/document shared/apk shared/solve",
+	"apko/oci":          "shared/filetree shared/cas",
+	"apko/build":        "shared apko/image apko/oci",
+	"ci":                "shared melange apko ci pipelines",
+	"ci/graph":          "shared melange/recipe apko/image",
+	"ci/run":            "",
+	"ci/report":         "shared/console ci/run",
+	"ci/stage0":         "shared melange/source",
+}
+
+// onlyIn names the modules of others that one room keeps to itself.
+var onlyIn = map[string]string{
+	"github.com/google/go-containerregistry": "apko/oci",
+	"go.yaml.in/yaml":                        "shared/document",
+	"github.com/tetratelabs/wazero":          "melange/plugin",
+}
+
+const prefix = "distro.internal/"
+
+func TestImports(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}}{{range .Imports}} {{.}}{{end}}`,
+		prefix+"shared/...", prefix+"melange/...", prefix+"apko/...", prefix+"ci/...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(out)) {
+		words := strings.Fields(line)
+		room := strings.TrimPrefix(words[0], prefix)
+		for _, path := range words[1:] {
+			if ours, ok := strings.CutPrefix(path, prefix); ok {
+				if !allowed(mayImport[room], ours) {
+					t.Errorf("%s imports %s", room, ours)
+				}
+				continue
+			}
+			for module, keeper := range onlyIn {
+				if strings.HasPrefix(path, module) && room != keeper {
+					t.Errorf("%s imports %s, which belongs into %s", room, path, keeper)
+				}
+			}
+		}
+	}
+}
+
+// allowed tells whether a room, or one of the rooms it is in, is in a list.
+func allowed(list, room string) bool {
+	for word := range strings.FieldsSeq(list) {
+		if room == word || strings.HasPrefix(room, word+"/") {
+			return true
+		}
+	}
+	return false
+}
