@@ -439,3 +439,19 @@ func TestPlainCapability(t *testing.T) {
 		t.Errorf("revision 2 became %q", got)
 	}
 }
+
+// TestSparse reads a header in the old GNU form, which claims 2^60 bytes behind an empty map.
+func TestSparse(t *testing.T) {
+	b := archive(t, tar.Header{Typeflag: tar.TypeReg, Name: "f", Format: tar.FormatGNU})
+	b[156] = tar.TypeGNUSparse
+	copy(b[483:], "\x80\x00\x00\x00\x10\x00\x00\x00\x00\x00\x00\x00") // the real size, in base 256
+	sum := int64(0)
+	copy(b[148:156], "        ")
+	for _, c := range b[:512] {
+		sum += int64(c)
+	}
+	copy(b[148:], fmt.Sprintf("%06o\x00 ", sum))
+	if _, err := ReadTar(bytes.NewReader(b), nil); err == nil || !strings.Contains(err.Error(), "sparse files are refused") {
+		t.Error(err)
+	}
+}

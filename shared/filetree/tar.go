@@ -20,6 +20,9 @@ const xattrRecord = "SCHILY.xattr."
 //
 // A hard link's Mode is what the header says; only the tree knows the file it names.
 func FromHeader(h *tar.Header) (*Entry, error) {
+	if isSparse(h) {
+		return nil, fmt.Errorf("tar entry %q: sparse files are refused", h.Name)
+	}
 	kind, ok := tarTypes[h.Typeflag]
 	if !ok {
 		if h.Typeflag == tar.TypeXGlobalHeader {
@@ -51,21 +54,34 @@ func FromHeader(h *tar.Header) (*Entry, error) {
 		e.Link = h.Linkname
 	case tar.TypeChar, tar.TypeBlock:
 		e.DevMajor, e.DevMinor = uint32(h.Devmajor), uint32(h.Devminor)
-	case tar.TypeReg, tar.TypeGNUSparse:
+	case tar.TypeReg:
 		e.Size = h.Size
 	}
 	return e, e.check()
 }
 
 var tarTypes = map[byte]fs.FileMode{
-	tar.TypeReg:       0,
-	tar.TypeGNUSparse: 0,
-	tar.TypeLink:      0,
-	tar.TypeDir:       fs.ModeDir,
-	tar.TypeSymlink:   fs.ModeSymlink,
-	tar.TypeFifo:      fs.ModeNamedPipe,
-	tar.TypeBlock:     fs.ModeDevice,
-	tar.TypeChar:      fs.ModeDevice | fs.ModeCharDevice,
+	tar.TypeReg:     0,
+	tar.TypeLink:    0,
+	tar.TypeDir:     fs.ModeDir,
+	tar.TypeSymlink: fs.ModeSymlink,
+	tar.TypeFifo:    fs.ModeNamedPipe,
+	tar.TypeBlock:   fs.ModeDevice,
+	tar.TypeChar:    fs.ModeDevice | fs.ModeCharDevice,
+}
+
+// isSparse recognizes a file of which the archive holds only a map: with it a few hundred bytes can
+// claim to be exabytes of zeros, which no limit on the stream would stop.
+func isSparse(h *tar.Header) bool {
+	if h.Typeflag == tar.TypeGNUSparse {
+		return true
+	}
+	for record := range h.PAXRecords {
+		if strings.HasPrefix(record, "GNU.sparse.") {
+			return true
+		}
+	}
+	return false
 }
 
 // tarPath is the canonical spelling of a name in a tar: "./usr//bin/" is "usr/bin".
