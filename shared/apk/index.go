@@ -1,7 +1,408 @@
 package apk
 
+import (
+	"bufio"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"unsafe"
+)
+
 // An Index lists the packages of one repository for one architecture.
 type Index struct {
 	Description string
 	Packages    []*Package
+}
+
+// Sort brings the packages into the order in which apk writes them: by name,
+// capitals not distinguished, then by version.
+func (x *Index) Sort() { slices.SortStableFunc(x.Packages, comparePackages) }
+
+func comparePackages(a, b *Package) int {
+	return cmp.Or(
+		compareNames(a.Name, b.Name),
+		Compare(a.Version, b.Version),
+		strings.Compare(string(a.Version), string(b.Version)),
+		strings.Compare(string(a.Arch), string(b.Arch)),
+		slices.Compare(a.Checksum[:], b.Checksum[:]),
+	)
+}
+
+func compareNames(a, b string) int {
+	for i := range min(len(a), len(b)) {
+		if x, y := lower(a[i]), lower(b[i]); x != y {
+			return cmp.Compare(x, y)
+		}
+	}
+	return cmp.Or(cmp.Compare(len(a), len(b)), strings.Compare(a, b))
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
+}
+
+// Merge adds packages to the index, sorted. One with the name and version of
+// another takes its place.
+func (x *Index) Merge(packages ...*Package) {
+	type key struct {
+		name    string
+		version Version
+	}
+	place := make(map[key]int, len(x.Packages))
+	for i, p := range x.Packages {
+		place[key{p.Name, p.Version}] = i
+	}
+	for _, p := range packages {
+		k := key{p.Name, p.Version}
+		if i, ok := place[k]; ok {
+			x.Packages[i] = p
+			continue
+		}
+		place[k] = len(x.Packages)
+		x.Packages = append(x.Packages, p)
+	}
+	x.Sort()
+}
+
+// Write writes the text of the index, in the order the packages have.
+func (x *Index) Write(w io.Writer) error {
+	buf := make([]byte, 0, 64<<10)
+	for _, p := range x.Packages {
+		if err := p.checkIndexable(); err != nil {
+			return fmt.Errorf("writing index: %w", err)
+		}
+		buf = appendIndexEntry(buf, p)
+		buf = append(buf, '\n')
+		if len(buf) > 48<<10 {
+			if _, err := w.Write(buf); err != nil {
+				return fmt.Errorf("writing index: %w", err)
+			}
+			buf = buf[:0]
+		}
+	}
+	if _, err := w.Write(buf); err != nil {
+		return fmt.Errorf("writing index: %w", err)
+	}
+	return nil
+}
+
+// checkIndexable refuses what would be read back as something else. Foreign
+// packages may break rules that our own must keep.
+func (p *Package) checkIndexable() error {
+	if err := p.checkIdentity(); err != nil {
+		return err
+	}
+	for _, f := range p.texts() {
+		if strings.IndexByte(f.value, '\n') >= 0 {
+			return fmt.Errorf("package %s: %s: %q has a line break in it", p.Name, f.key, f.value)
+		}
+	}
+	for _, l := range p.lists() {
+		for _, d := range l.deps {
+			if again, err := ParseDependency(d.String()); err != nil || again != d {
+				return fmt.Errorf("package %s: %s: dependency %q would be read as another one", p.Name, l.key, d)
+			}
+		}
+	}
+	return p.checkNumbers()
+}
+
+// appendIndexHeader appends the lines that apk has a fixed buffer for.
+func appendIndexHeader(b []byte, p *Package) []byte {
+	text := func(field string, value string, always bool) {
+		if value != "" || always {
+			b = append(append(append(b, field...), value...), '\n')
+		}
+	}
+	number := func(field string, n int64, always bool) {
+		if n != 0 || always {
+			b = append(strconv.AppendInt(append(b, field...), n, 10), '\n')
+		}
+	}
+	b = append(p.Checksum.append(append(b, "C:"...)), '\n')
+	text("P:", p.Name, true)
+	text("V:", string(p.Version), true)
+	text("A:", string(p.Arch), false)
+	number("S:", p.Size, true)
+	number("I:", p.InstalledSize, true)
+	text("T:", p.Description, true)
+	text("U:", p.URL, true)
+	text("L:", p.License, true)
+	text("o:", p.Origin, false)
+	text("m:", p.Maintainer, false)
+	number("t:", p.BuildDate, false)
+	text("c:", p.Commit, false)
+	number("k:", int64(p.ProviderPriority), false)
+	return b
+}
+
+func appendIndexEntry(b []byte, p *Package) []byte {
+	b = appendIndexHeader(b, p)
+	list := func(field string, deps []Dependency) {
+		if len(deps) > 0 {
+			b = append(appendList(append(b, field...), deps), '\n')
+		}
+	}
+	list("D:", p.Depends)
+	list("p:", p.Provides)
+	list("i:", p.InstallIf)
+	return b
+}
+
+// ParseIndex reads the text of an index. All strings of the result share one
+// copy of it.
+func ParseIndex(r io.Reader) (*Index, error) {
+	data, err := io.ReadAll(r)
+	if err != nil {
+		return nil, fmt.Errorf("reading index: %w", err)
+	}
+	packages, err := parseIndex(stringOf(data))
+	if err != nil {
+		return nil, fmt.Errorf("reading index: %w", err)
+	}
+	return &Index{Packages: packages}, nil
+}
+
+// stringOf turns bytes that nobody will change any more into a string.
+func stringOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+func parseIndex(text string) ([]*Package, error) {
+	var x indexParser
+	for n := 1; text != ""; n++ {
+		var line string
+		line, text, _ = strings.Cut(text, "\n")
+		if line == "" {
+			if err := x.end(); err != nil {
+				return nil, fmt.Errorf("line %d: %w", n, err)
+			}
+			continue
+		}
+		if err := x.line(line); err != nil {
+			return nil, fmt.Errorf("line %d: %w", n, err)
+		}
+	}
+	if err := x.end(); err != nil {
+		return nil, err
+	}
+	return x.packages, nil
+}
+
+// An indexParser allots packages and dependencies by the slab: an index has
+// them by the hundred thousand.
+type indexParser struct {
+	packages []*Package
+	current  *Package
+	slab     []Package
+	deps     []Dependency
+}
+
+func (x *indexParser) end() error {
+	if x.current == nil {
+		return nil
+	}
+	p := x.current
+	x.current = nil
+	if err := p.checkIdentity(); err != nil {
+		return err
+	}
+	x.packages = append(x.packages, p)
+	return nil
+}
+
+func (x *indexParser) line(line string) error {
+	if len(line) < 2 || line[1] != ':' {
+		return fmt.Errorf("%.80q: %w", line, ErrFormat)
+	}
+	if x.current == nil {
+		if len(x.slab) == 0 {
+			x.slab = make([]Package, 64)
+		}
+		x.current, x.slab = &x.slab[0], x.slab[1:]
+	}
+	known, err := x.field(line[0], line[2:])
+	if err != nil {
+		return fmt.Errorf("%.80q: %w", line, err)
+	}
+	// As apk has it: fields in lower case may be passed over, an unknown
+	// capital means that the package cannot be understood.
+	if c := line[0]; !known && (c < 'a' || c > 'z') {
+		return fmt.Errorf("%.80q: field %q is not known: %w", line, c, ErrFormat)
+	}
+	return nil
+}
+
+// field sets one field that an index and the database of installed packages
+// have in common.
+func (x *indexParser) field(c byte, value string) (known bool, err error) {
+	p := x.current
+	switch c {
+	case 'C':
+		p.Checksum, err = ParseChecksum(value)
+	case 'P':
+		p.Name = value
+	case 'V':
+		p.Version = Version(value)
+	case 'A':
+		p.Arch = Arch(value)
+	case 'S':
+		p.Size, err = parseNumber(value, math.MaxInt64)
+	case 'I':
+		p.InstalledSize, err = parseNumber(value, math.MaxInt64)
+	case 'T':
+		p.Description = value
+	case 'U':
+		p.URL = value
+	case 'L':
+		p.License = value
+	case 'o':
+		p.Origin = value
+	case 'm':
+		p.Maintainer = value
+	case 't':
+		p.BuildDate, err = parseNumber(value, math.MaxInt64)
+	case 'c':
+		p.Commit = value
+	case 'k':
+		p.ProviderPriority, err = parsePriority(value)
+	case 'D':
+		p.Depends, err = x.dependencies(p.Depends, value)
+	case 'p':
+		p.Provides, err = x.dependencies(p.Provides, value)
+	case 'i':
+		p.InstallIf, err = x.dependencies(p.InstallIf, value)
+	default:
+		return false, nil
+	}
+	return true, err
+}
+
+// dependencies parses a list. A list that is given in several lines goes on.
+func (x *indexParser) dependencies(before []Dependency, value string) ([]Dependency, error) {
+	n := strings.Count(value, " ") + 1
+	if n+len(before) > cap(x.deps)-len(x.deps) {
+		x.deps = make([]Dependency, 0, max(1024, n+len(before)))
+	}
+	start := len(x.deps)
+	x.deps = append(x.deps, before...)
+	for value != "" {
+		var word string
+		word, value, _ = strings.Cut(value, " ")
+		if word == "" {
+			continue
+		}
+		d, err := ParseDependency(word)
+		if err != nil {
+			return nil, err
+		}
+		if d.Tag != "" {
+			return nil, fmt.Errorf("dependency %q: a repository tag has no place in a package", word)
+		}
+		x.deps = append(x.deps, d)
+	}
+	if start == len(x.deps) {
+		return nil, nil
+	}
+	return slices.Clip(x.deps[start:]), nil
+}
+
+const (
+	indexFile       = "APKINDEX"
+	descriptionFile = "DESCRIPTION"
+	maxDescription  = 160 // apk does not read a longer one
+)
+
+// ReadIndex reads and verifies APKINDEX.tar.gz. Nothing is parsed before the
+// signature has been checked.
+func ReadIndex(r io.Reader, v Verify) (*Index, error) {
+	x, err := readIndex(r, v)
+	if err != nil {
+		return nil, fmt.Errorf("reading index: %w", err)
+	}
+	return x, nil
+}
+
+func readIndex(r io.Reader, v Verify) (*Index, error) {
+	if v.Checksum != nil {
+		return nil, errors.New("an index has no checksum to verify it by")
+	}
+	m := newMembers(r)
+	body, err := m.verified(v, v.Limits.index())
+	if err != nil {
+		return nil, err
+	}
+	if err := m.end(); err != nil {
+		return nil, err
+	}
+	x := new(Index)
+	found := false
+	for f, err := range tarFiles(body) {
+		if err != nil {
+			return nil, err
+		}
+		switch f.name {
+		case descriptionFile:
+			x.Description = string(f.body)
+		case indexFile:
+			if found {
+				return nil, fmt.Errorf("two files %s: %w", indexFile, ErrFormat)
+			}
+			found = true
+			if x.Packages, err = parseIndex(stringOf(f.body)); err != nil {
+				return nil, err
+			}
+		default:
+			return nil, fmt.Errorf("a file %q in it: %w", f.name, ErrFormat)
+		}
+	}
+	if !found {
+		return nil, fmt.Errorf("no file %s in it: %w", indexFile, ErrFormat)
+	}
+	return x, nil
+}
+
+// WriteIndex writes APKINDEX.tar.gz, signed unless s is nil. Equal indexes
+// give equal bytes.
+func WriteIndex(w io.Writer, x *Index, s Signer) error {
+	if len(x.Description) > maxDescription {
+		return fmt.Errorf("writing index: description of %d bytes, apk reads no more than %d", len(x.Description), maxDescription)
+	}
+	var text, body buffer
+	if err := x.Write(&text); err != nil {
+		return err
+	}
+	files := []controlFile{{name: indexFile, body: text}}
+	if x.Description != "" {
+		files = slices.Insert(files, 0, controlFile{name: descriptionFile, body: []byte(x.Description)})
+	}
+	_, sum, err := writeMember(&body, files, epoch, ends)
+	if err != nil {
+		return fmt.Errorf("writing index: %w", err)
+	}
+	bw := bufio.NewWriter(w)
+	if s != nil {
+		if err := SignControl(bw, s, sum[:], epoch); err != nil {
+			return fmt.Errorf("writing index: %w", err)
+		}
+	}
+	bw.Write(body)
+	if err := bw.Flush(); err != nil {
+		return fmt.Errorf("writing index: %w", err)
+	}
+	return nil
+}
+
+// A buffer is a bytes.Buffer whose bytes can be ranged over.
+type buffer []byte
+
+func (b *buffer) Write(p []byte) (int, error) {
+	*b = append(*b, p...)
+	return len(p), nil
 }
