@@ -1,0 +1,122 @@
+package oci
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strconv"
+
+	"distro.internal/shared/cas"
+	"golang.org/x/sync/errgroup"
+)
+
+// A Layer is segments behind one another and the end of the archive. It has no bytes of its own: they are put together
+// when they are wanted, always the same.
+type Layer struct {
+	Digest  string // of the compressed bytes: "sha256:..."
+	Size    int64  // of the compressed bytes
+	DiffID  string // of the plain bytes
+	Comment string // in the image's history
+
+	store    cas.Store
+	segments []Segment
+}
+
+// Descriptor names the layer in a manifest.
+func (l *Layer) Descriptor() Descriptor {
+	return Descriptor{MediaType: MediaTypeLayer, Digest: l.Digest, Size: l.Size}
+}
+
+// layerFormat changes when the bytes of a layer of the same segments do.
+const layerFormat = "1"
+
+// NewLayer makes a layer of segments in the store. Its digests are remembered there by its description, the list of its
+// segments, so that only the first making of a layer reads them.
+func NewLayer(ctx context.Context, store cas.Store, segments []Segment) (*Layer, error) {
+	end, err := endOfArchive(ctx, store)
+	if err != nil {
+		return nil, fmt.Errorf("making layer: %w", err)
+	}
+	l := &Layer{store: store, segments: append(segments[:len(segments):len(segments)], end)}
+	key := cas.NewKey("oci layer")
+	key.Add("format", layerFormat)
+	for _, s := range l.segments {
+		key.Add("segment", s.Plain.String()+" "+s.Compressed.String())
+	}
+	result, err := store.Result(key.Digest())
+	if err == nil {
+		return l, l.recall(result.Metadata)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("making layer: %w", err)
+	}
+	if err := l.hash(ctx); err != nil {
+		return nil, fmt.Errorf("making layer: %w", err)
+	}
+	return l, store.SetResult(key.Digest(), &cas.Result{Metadata: map[string]string{
+		"digest": l.Digest, "size": strconv.FormatInt(l.Size, 10), "diffID": l.DiffID,
+	}})
+}
+
+func (l *Layer) recall(metadata map[string]string) (err error) {
+	l.Digest, l.DiffID = metadata["digest"], metadata["diffID"]
+	l.Size, err = strconv.ParseInt(metadata["size"], 10, 64)
+	return err
+}
+
+// hash reads the layer once in each form.
+func (l *Layer) hash(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	sum := func(form func(Segment) Blob, to *string) func() error {
+		return func() error {
+			h := sha256.New()
+			for _, s := range l.segments {
+				if err := errors.Join(ctx.Err(), copyBlob(h, l.store, form(s))); err != nil {
+					return err
+				}
+			}
+			*to = digest(h.Sum(nil))
+			return nil
+		}
+	}
+	for _, s := range l.segments {
+		l.Size += s.Compressed.Size
+	}
+	g.Go(sum(func(s Segment) Blob { return s.Plain }, &l.DiffID))
+	g.Go(sum(func(s Segment) Blob { return s.Compressed }, &l.Digest))
+	return g.Wait()
+}
+
+// WriteTo writes the compressed bytes.
+func (l *Layer) WriteTo(w io.Writer) (int64, error) {
+	return l.writeTo(w, func(s Segment) Blob { return s.Compressed })
+}
+
+// WritePlain writes the tar.
+func (l *Layer) WritePlain(w io.Writer) error {
+	_, err := l.writeTo(w, func(s Segment) Blob { return s.Plain })
+	return err
+}
+
+func (l *Layer) writeTo(w io.Writer, form func(Segment) Blob) (n int64, err error) {
+	for _, s := range l.segments {
+		if err := copyBlob(w, l.store, form(s)); err != nil {
+			return n, fmt.Errorf("writing layer %s: %w", l.Digest, err)
+		}
+		n += form(s).Size
+	}
+	return n, nil
+}
+
+// Open returns the compressed bytes.
+func (l *Layer) Open() io.ReadCloser {
+	r, w := io.Pipe()
+	go func() {
+		_, err := l.WriteTo(w)
+		w.CloseWithError(err)
+	}()
+	return r
+}

@@ -1,0 +1,216 @@
+// Package oci makes container images: layers, configurations, manifests and indexes, and puts them where they are
+// wanted: a layout folder, a tarball, a registry.
+//
+// It knows the OCI image specification and how a layer is put together from parts that were compressed before. It knows
+// nothing of packages: what is in a layer, and in which order, is told to it. It is the only package that knows how OCI
+// spells architectures, and the only one that uses go-containerregistry.
+package oci
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"distro.internal/shared/apk"
+)
+
+// Media types of what is written.
+const (
+	MediaTypeIndex    = "application/vnd.oci.image.index.v1+json"
+	MediaTypeManifest = "application/vnd.oci.image.manifest.v1+json"
+	MediaTypeConfig   = "application/vnd.oci.image.config.v1+json"
+	MediaTypeLayer    = "application/vnd.oci.image.layer.v1.tar+gzip"
+)
+
+// Descriptor names content: what it is, its digest ("sha256:...") and its size in bytes.
+type Descriptor struct {
+	MediaType   string            `json:"mediaType"`
+	Digest      string            `json:"digest"`
+	Size        int64             `json:"size"`
+	Platform    *Platform         `json:"platform,omitempty"`
+	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+// Platform is what an image runs on.
+type Platform struct {
+	Architecture string `json:"architecture"`
+	OS           string `json:"os"`
+	Variant      string `json:"variant,omitempty"`
+}
+
+// String is the platform as tags and people spell it: amd64, armv7.
+func (p Platform) String() string { return p.Architecture + p.Variant }
+
+// platforms maps apk's spelling to OCI's, where they differ. arm64 has no variant, as everywhere else.
+var platforms = map[apk.Arch]Platform{
+	"x86":         {Architecture: "386"},
+	"x86_64":      {Architecture: "amd64"},
+	"aarch64":     {Architecture: "arm64"},
+	"armhf":       {Architecture: "arm", Variant: "v6"},
+	"armv7":       {Architecture: "arm", Variant: "v7"},
+	"loongarch64": {Architecture: "loong64"},
+}
+
+// PlatformOf is the platform of an architecture as apk spells it.
+func PlatformOf(a apk.Arch) Platform {
+	p, ok := platforms[a]
+	if !ok {
+		p.Architecture = string(a)
+	}
+	p.OS = "linux"
+	return p
+}
+
+type manifest struct {
+	SchemaVersion int               `json:"schemaVersion"`
+	MediaType     string            `json:"mediaType"`
+	Config        Descriptor        `json:"config"`
+	Layers        []Descriptor      `json:"layers"`
+	Annotations   map[string]string `json:"annotations,omitempty"`
+}
+
+type index struct {
+	SchemaVersion int               `json:"schemaVersion"`
+	MediaType     string            `json:"mediaType"`
+	Manifests     []Descriptor      `json:"manifests"`
+	Annotations   map[string]string `json:"annotations,omitempty"`
+}
+
+type configFile struct {
+	Created      string    `json:"created"`
+	Author       string    `json:"author,omitempty"`
+	Architecture string    `json:"architecture"`
+	Variant      string    `json:"variant,omitempty"`
+	OS           string    `json:"os"`
+	Config       runConfig `json:"config"`
+	RootFS       rootFS    `json:"rootfs"`
+	History      []history `json:"history,omitempty"`
+}
+
+type runConfig struct {
+	User       string              `json:"User,omitempty"`
+	Env        []string            `json:"Env,omitempty"`
+	Entrypoint []string            `json:"Entrypoint,omitempty"`
+	Cmd        []string            `json:"Cmd,omitempty"`
+	Volumes    map[string]struct{} `json:"Volumes,omitempty"`
+	WorkingDir string              `json:"WorkingDir,omitempty"`
+	Labels     map[string]string   `json:"Labels,omitempty"`
+	StopSignal string              `json:"StopSignal,omitempty"`
+}
+
+type rootFS struct {
+	Type    string   `json:"type"`
+	DiffIDs []string `json:"diff_ids"`
+}
+
+type history struct {
+	Created   string `json:"created"`
+	CreatedBy string `json:"created_by"`
+	Comment   string `json:"comment,omitempty"`
+}
+
+// Config is how a container is started from an image, and what is said about the image.
+type Config struct {
+	Created     time.Time
+	Author      string // the tool
+	User        string
+	Env         []string
+	Entrypoint  []string
+	Cmd         []string
+	Volumes     []string
+	WorkingDir  string
+	StopSignal  string
+	Annotations map[string]string // of the manifest; also the labels of the configuration
+}
+
+// Image is the image of one architecture. It is immutable.
+type Image struct {
+	Arch     apk.Arch
+	Manifest Descriptor // with the platform
+	Config   Descriptor
+	Layers   []*Layer
+
+	manifest, config []byte
+}
+
+// NewImage makes an image of layers, lowest first.
+func NewImage(arch apk.Arch, c Config, layers ...*Layer) (*Image, error) {
+	m := &Image{Arch: arch, Layers: layers}
+	platform := PlatformOf(arch)
+	var err error
+	if m.config, m.Config, err = encode(MediaTypeConfig, c.file(platform, layers)); err != nil {
+		return nil, err
+	}
+	raw := manifest{SchemaVersion: 2, MediaType: MediaTypeManifest, Config: m.Config, Layers: []Descriptor{}, Annotations: c.Annotations}
+	for _, l := range layers {
+		raw.Layers = append(raw.Layers, l.Descriptor())
+	}
+	if m.manifest, m.Manifest, err = encode(MediaTypeManifest, raw); err != nil {
+		return nil, err
+	}
+	m.Manifest.Platform = &platform
+	return m, nil
+}
+
+func (c Config) file(p Platform, layers []*Layer) configFile {
+	created := timestamp(c.Created)
+	f := configFile{
+		Created: created, Author: c.Author, Architecture: p.Architecture, Variant: p.Variant, OS: p.OS,
+		Config: runConfig{
+			User: c.User, Env: c.Env, Entrypoint: c.Entrypoint, Cmd: c.Cmd, WorkingDir: c.WorkingDir,
+			Labels: c.Annotations, StopSignal: c.StopSignal,
+		},
+		RootFS: rootFS{Type: "layers", DiffIDs: []string{}},
+	}
+	for _, v := range c.Volumes {
+		if f.Config.Volumes == nil {
+			f.Config.Volumes = make(map[string]struct{})
+		}
+		f.Config.Volumes[v] = struct{}{}
+	}
+	for _, l := range layers {
+		f.RootFS.DiffIDs = append(f.RootFS.DiffIDs, l.DiffID)
+		f.History = append(f.History, history{Created: created, CreatedBy: c.Author, Comment: l.Comment})
+	}
+	return f
+}
+
+// Index is an image of several architectures. It is immutable.
+type Index struct {
+	Descriptor Descriptor
+	Images     []*Image
+
+	raw []byte
+}
+
+// NewIndex makes an index of images in the given order.
+func NewIndex(annotations map[string]string, images ...*Image) (*Index, error) {
+	x := &Index{Images: images}
+	raw := index{SchemaVersion: 2, MediaType: MediaTypeIndex, Manifests: []Descriptor{}, Annotations: annotations}
+	for _, m := range images {
+		raw.Manifests = append(raw.Manifests, m.Manifest)
+	}
+	var err error
+	x.raw, x.Descriptor, err = encode(MediaTypeIndex, raw)
+	return x, err
+}
+
+// encode writes v as JSON, the same bytes each time: fields as declared, the keys of maps in order.
+func encode(mediaType string, v any) ([]byte, Descriptor, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, Descriptor{}, fmt.Errorf("encoding %s: %w", mediaType, err)
+	}
+	b := bytes.TrimSuffix(buf.Bytes(), []byte("\n"))
+	sum := sha256.Sum256(b)
+	return b, Descriptor{MediaType: mediaType, Digest: digest(sum[:]), Size: int64(len(b))}, nil
+}
+
+func digest(sum []byte) string { return "sha256:" + hex.EncodeToString(sum) }
+
+func timestamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -1,0 +1,242 @@
+package oci
+
+import (
+	"archive/tar"
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+)
+
+// Tag is the name under which an image is to be found: "registry.example/team/nginx:1.27".
+type Tag struct {
+	Repository string // as written, without the tag
+	Name       string // what follows the colon; "latest" when nothing does
+
+	full string
+}
+
+// ParseTag reads a tag as people write it.
+func ParseTag(s string) (Tag, error) {
+	t, err := name.NewTag(s)
+	if err != nil {
+		return Tag{}, fmt.Errorf("image tag %q: %w", s, err)
+	}
+	return Tag{Repository: strings.TrimSuffix(s, ":"+t.TagStr()), Name: t.TagStr(), full: t.Name()}, nil
+}
+
+func (t Tag) String() string { return t.Repository + ":" + t.Name }
+
+// blob is content with a name that is its digest.
+type blob struct {
+	Descriptor
+	write func(io.Writer) error
+}
+
+// blobs lists what the index refers to, the index itself included, each once.
+func (x *Index) blobs() []blob {
+	bytesOf := func(b []byte) func(io.Writer) error {
+		return func(w io.Writer) error { _, err := w.Write(b); return err }
+	}
+	list := []blob{{x.Descriptor, bytesOf(x.raw)}}
+	for _, m := range x.Images {
+		list = append(list, blob{m.Manifest, bytesOf(m.manifest)}, blob{m.Config, bytesOf(m.config)})
+		for _, l := range m.Layers {
+			list = append(list, blob{l.Descriptor(), func(w io.Writer) error { _, err := l.WriteTo(w); return err }})
+		}
+	}
+	slices.SortStableFunc(list, func(a, b blob) int { return cmp.Compare(a.Digest, b.Digest) })
+	return slices.CompactFunc(list, func(a, b blob) bool { return a.Digest == b.Digest })
+}
+
+func (b blob) path() string { return "blobs/sha256/" + strings.TrimPrefix(b.Digest, "sha256:") }
+
+const layoutFile = `{"imageLayoutVersion":"1.0.0"}`
+
+// top is the index.json of a layout: it names the image by its tag, for the tools that look for one.
+func (x *Index) top(tag Tag) ([]byte, error) {
+	d := x.Descriptor
+	d.Annotations = map[string]string{
+		"org.opencontainers.image.ref.name": tag.Name,
+		"io.containerd.image.name":          tag.full,
+	}
+	b, _, err := encode(MediaTypeIndex, index{SchemaVersion: 2, MediaType: MediaTypeIndex, Manifests: []Descriptor{d}})
+	return b, err
+}
+
+// WriteLayout writes an OCI layout into a folder, which is made when it is missing. A blob that is there already is kept;
+// blobs that nothing refers to any more are removed. The folder shows the new image when its index.json is renamed into
+// place, after everything that it refers to.
+func (x *Index) WriteLayout(ctx context.Context, dir string, tag Tag) error {
+	wrap := func(err error) error { return fmt.Errorf("writing image layout %s: %w", dir, err) }
+	if err := checkLayout(dir); err != nil {
+		return wrap(err)
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "blobs/sha256"), 0o755); err != nil {
+		return wrap(err)
+	}
+	keep := make(map[string]bool)
+	for _, b := range x.blobs() {
+		keep[filepath.Base(b.path())] = true
+		file := filepath.Join(dir, b.path())
+		if info, err := os.Lstat(file); err == nil && info.Mode().IsRegular() && info.Size() == b.Size {
+			continue
+		}
+		if err := errors.Join(ctx.Err(), writeFile(file, b.write)); err != nil {
+			return wrap(err)
+		}
+	}
+	top, err := x.top(tag)
+	if err != nil {
+		return wrap(err)
+	}
+	for name, content := range map[string][]byte{"oci-layout": []byte(layoutFile), "index.json": top} {
+		if have, err := os.ReadFile(filepath.Join(dir, name)); err == nil && bytes.Equal(have, content) {
+			continue
+		}
+		err := writeFile(filepath.Join(dir, name), func(w io.Writer) error { _, err := w.Write(content); return err })
+		if err != nil {
+			return wrap(err)
+		}
+	}
+	if err := removeStale(filepath.Join(dir, "blobs/sha256"), keep); err != nil {
+		return wrap(err)
+	}
+	return nil
+}
+
+// checkLayout refuses a folder that holds something else: blobs are removed in it.
+func checkLayout(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) || err == nil && len(entries) == 0 {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(dir, "oci-layout")); err == nil {
+		return nil
+	}
+	if _, err := os.Stat(filepath.Join(dir, "blobs")); err == nil {
+		return nil // a layout that was being written when something stopped it
+	}
+	return errors.New("the folder is neither empty nor an image layout")
+}
+
+func removeStale(dir string, keep map[string]bool) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !keep[e.Name()] {
+			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// writeFile writes under another name first, so that the file is either the old one or the new one.
+func writeFile(file string, write func(io.Writer) error) (err error) {
+	tmp, err := os.CreateTemp(filepath.Dir(file), ".tmp-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(tmp.Name())
+		}
+	}()
+	err = errors.Join(write(tmp), tmp.Chmod(0o644), tmp.Close())
+	if err != nil {
+		return err
+	}
+	return os.Rename(tmp.Name(), file)
+}
+
+// dockerImage is an entry of the manifest.json that docker load reads.
+type dockerImage struct {
+	Config   string
+	RepoTags []string
+	Layers   []string
+}
+
+// WriteTarball writes a file that is both what docker load reads, with a tag per architecture ("nginx:1.27-arm64") and
+// the tag itself when there is only one, and an OCI layout in a tar.
+func (x *Index) WriteTarball(ctx context.Context, file string, tag Tag) error {
+	err := writeFile(file, func(w io.Writer) error { return x.writeTar(ctx, w, tag) })
+	if err != nil {
+		return fmt.Errorf("writing image tarball %s: %w", file, err)
+	}
+	return nil
+}
+
+func (x *Index) writeTar(ctx context.Context, w io.Writer, tag Tag) error {
+	tw := tar.NewWriter(w)
+	top, err := x.top(tag)
+	if err != nil {
+		return err
+	}
+	docker, _, err := encode("manifest.json", x.dockerImages(tag))
+	if err != nil {
+		return err
+	}
+	for _, dir := range []string{"blobs/", "blobs/sha256/"} {
+		if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o755, ModTime: time.Unix(0, 0)}); err != nil {
+			return err
+		}
+	}
+	for _, b := range x.blobs() {
+		if err := errors.Join(ctx.Err(), writeMember(tw, b.path(), b.Size, b.write)); err != nil {
+			return err
+		}
+	}
+	for _, f := range []struct {
+		name    string
+		content []byte
+	}{{"index.json", top}, {"manifest.json", docker}, {"oci-layout", []byte(layoutFile)}} {
+		err := writeMember(tw, f.name, int64(len(f.content)), func(w io.Writer) error { _, err := w.Write(f.content); return err })
+		if err != nil {
+			return err
+		}
+	}
+	return tw.Close()
+}
+
+func (x *Index) dockerImages(tag Tag) []dockerImage {
+	var list []dockerImage
+	for _, m := range x.Images {
+		d := dockerImage{
+			Config:   blob{Descriptor: m.Config}.path(),
+			RepoTags: []string{tag.String() + "-" + m.Manifest.Platform.String()},
+			Layers:   []string{},
+		}
+		if len(x.Images) == 1 {
+			d.RepoTags = append(d.RepoTags, tag.String())
+		}
+		for _, l := range m.Layers {
+			d.Layers = append(d.Layers, blob{Descriptor: l.Descriptor()}.path())
+		}
+		list = append(list, d)
+	}
+	return list
+}
+
+func writeMember(tw *tar.Writer, name string, size int64, write func(io.Writer) error) error {
+	h := &tar.Header{Typeflag: tar.TypeReg, Name: name, Size: size, Mode: 0o644, ModTime: time.Unix(0, 0)}
+	if err := tw.WriteHeader(h); err != nil {
+		return err
+	}
+	return write(tw)
+}

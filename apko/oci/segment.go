@@ -1,0 +1,125 @@
+package oci
+
+import (
+	"archive/tar"
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"hash"
+	"hash/crc32"
+	"io"
+	"os"
+
+	"distro.internal/shared/cas"
+	"github.com/klauspost/compress/gzip"
+	"golang.org/x/sync/errgroup"
+)
+
+// A Segment is a run of tar entries that was compressed once, as a gzip member of its own. Because gzip members may
+// follow one another in a file, and tar entries in an archive, a layer is segments behind one another: nothing is
+// compressed again when packages are combined anew.
+//
+// A segment is kept in both forms. The plain one is what a layer's DiffID is computed over, at the speed of hashing
+// instead of that of inflating.
+type Segment struct {
+	Plain, Compressed Blob
+}
+
+// A Blob is content in the store. Its CRC-32C guards every reading: it costs next to nothing, where the SHA-256 by which
+// the store names the content would cost as much again as the digest that the reading is for.
+type Blob struct {
+	cas.Digest
+	CRC uint32
+}
+
+// compressionLevel is spent once per package and saved on each push and pull.
+const compressionLevel = 6
+
+// WriteSegment stores the entries that write writes.
+func WriteSegment(ctx context.Context, store cas.Store, write func(*tar.Writer) error) (Segment, error) {
+	return writeSegment(ctx, store, func(w io.Writer) error {
+		tw := tar.NewWriter(w)
+		if err := write(tw); err != nil {
+			return err
+		}
+		return tw.Flush() // no Close: the end of the archive is the layer's
+	})
+}
+
+// endOfArchive is the two zero blocks.
+func endOfArchive(ctx context.Context, store cas.Store) (Segment, error) {
+	return writeSegment(ctx, store, func(w io.Writer) error {
+		_, err := w.Write(make([]byte, 1024))
+		return err
+	})
+}
+
+func writeSegment(ctx context.Context, store cas.Store, write func(io.Writer) error) (Segment, error) {
+	var s Segment
+	g, ctx := errgroup.WithContext(ctx)
+	plain := putBlob(ctx, g, store, &s.Plain)
+	compressed := putBlob(ctx, g, store, &s.Compressed)
+	g.Go(func() error {
+		err := writeBoth(plain, compressed, write)
+		plain.CloseWithError(err) // nil is the end of the content
+		compressed.CloseWithError(err)
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return Segment{}, err
+	}
+	return s, nil
+}
+
+func writeBoth(plain, compressed io.Writer, write func(io.Writer) error) error {
+	out := bufio.NewWriterSize(compressed, 256<<10)
+	zw, err := gzip.NewWriterLevel(out, compressionLevel)
+	if err != nil {
+		return err
+	}
+	both := bufio.NewWriterSize(io.MultiWriter(plain, zw), 256<<10)
+	if err := errors.Join(write(both), both.Flush(), zw.Close(), out.Flush()); err != nil {
+		return fmt.Errorf("writing segment: %w", err)
+	}
+	return nil
+}
+
+// putBlob stores in the background what is written to the pipe it returns.
+func putBlob(ctx context.Context, g *errgroup.Group, store cas.Store, b *Blob) *io.PipeWriter {
+	r, w := io.Pipe()
+	g.Go(func() error {
+		crc := newCRC()
+		d, err := store.Put(ctx, io.TeeReader(r, crc))
+		r.CloseWithError(err)
+		*b = Blob{Digest: d, CRC: crc.Sum32()}
+		return err
+	})
+	return w
+}
+
+func newCRC() hash.Hash32 { return crc32.New(crc32.MakeTable(crc32.Castagnoli)) }
+
+// copyBlob writes the blob to w, and fails when it is not what was stored.
+func copyBlob(w io.Writer, store cas.Store, b Blob) error {
+	f, err := os.Open(store.Path(b.Digest))
+	if err != nil {
+		return fmt.Errorf("reading segment: %w", err)
+	}
+	defer f.Close()
+	crc := newCRC()
+	n, err := io.CopyBuffer(writerOnly{io.MultiWriter(crc, w)}, readerOnly{f}, make([]byte, 512<<10))
+	switch {
+	case err != nil:
+		return fmt.Errorf("reading segment %s: %w", b.Hash, err)
+	case n != b.Size || crc.Sum32() != b.CRC:
+		return fmt.Errorf("reading segment %s: the stored bytes were changed", b.Hash)
+	}
+	return nil
+}
+
+// These hide methods by which io.CopyBuffer would go past the buffer.
+type (
+	writerOnly struct{ io.Writer }
+	readerOnly struct{ io.Reader }
+)

@@ -1,0 +1,162 @@
+package sbom
+
+import (
+	"cmp"
+	"fmt"
+	"net/url"
+	"path"
+	"strings"
+	"time"
+)
+
+// Package is what a document says about one apk.
+type Package struct {
+	Name, Version, Arch string
+	Origin              string // the package of the recipe that it was built by; empty when it is that one
+	Namespace           string // distribution that the package URL names: "wolfi"
+	Description         string
+	Homepage            string
+	License             string // as in .PKGINFO: an SPDX expression where its author kept to them
+	Copyright           string
+	Supplier            string // the organisation that built it
+	CPE                 string // of version 2.3
+	Sources             []Source
+	Creator             string // the tool that writes the document
+	Created             time.Time
+}
+
+// Source is what a package was built from.
+type Source struct {
+	Name, Version  string
+	URI            string // of the archive, or of the git repository
+	Commit         string // of the git repository
+	SHA256, SHA512 string // of the archive, hex
+	License        string
+}
+
+// Path is where a package carries its own document, so that an image made of packages can say what is in them.
+func Path(name, version string) string {
+	return "var/lib/db/sbom/" + name + "-" + version + ".spdx.json"
+}
+
+// Document describes the package and the sources that it was generated from.
+func (p Package) Document() (*Document, error) {
+	d := newDocument(p.Name+"-"+p.Version, p.Creator, p.Created)
+	e, texts := p.element()
+	d.Elements = append(d.Elements, e)
+	d.Licenses = append(d.Licenses, texts...)
+	d.relate(documentID, describes, e.ID)
+	for _, s := range p.Sources {
+		source, texts := s.element()
+		if !d.has(source.ID) {
+			d.Elements = append(d.Elements, source)
+			d.Licenses = append(d.Licenses, texts...)
+		}
+		d.relate(e.ID, generatedFrom, source.ID)
+	}
+	return d, d.seal()
+}
+
+func (d *Document) has(id string) bool {
+	for _, e := range d.Elements {
+		if e.ID == id {
+			return true
+		}
+	}
+	return false
+}
+
+func (p Package) element() (Element, []ExtractedLicense) {
+	expression, texts := license(p.License)
+	e := Element{
+		ID: elementID("Package", p.Name, p.Version), Name: p.Name, Version: p.Version,
+		FileName: p.Name + "-" + p.Version + ".apk", Supplier: organization(p.Supplier), DownloadLocation: noAssertion,
+		Homepage: homepage(p.Homepage), LicenseConcluded: noAssertion, LicenseDeclared: expression,
+		Copyright: cmp.Or(p.Copyright, noAssertion), Description: p.Description, Purpose: "INSTALL",
+		Refs: []Reference{purlRef(p.purl())},
+	}
+	if p.Origin != "" && p.Origin != p.Name {
+		e.SourceInfo = "built from the recipe of " + p.Origin
+	}
+	if p.CPE != "" {
+		e.Refs = append(e.Refs, Reference{"SECURITY", "cpe23Type", p.CPE})
+	}
+	return e, texts
+}
+
+func (p Package) purl() string {
+	origin := p.Origin
+	if origin == p.Name {
+		origin = ""
+	}
+	return purl("apk", strings.ToLower(cmp.Or(p.Namespace, "unknown")), strings.ToLower(p.Name), p.Version, "arch", p.Arch, "origin", origin)
+}
+
+func (s Source) element() (Element, []ExtractedLicense) {
+	expression, texts := license(s.License)
+	e := Element{
+		ID: elementID("Source", s.name(), cmp.Or(s.SHA256, s.SHA512, s.Commit, s.Version)), Name: s.name(),
+		Version: cmp.Or(s.Version, s.Commit), Supplier: noAssertion, DownloadLocation: s.location(),
+		LicenseConcluded: noAssertion, LicenseDeclared: expression, Copyright: noAssertion, Purpose: "SOURCE",
+		Refs: []Reference{purlRef(s.purl())},
+	}
+	if s.SHA256 != "" {
+		e.Checksums = append(e.Checksums, Checksum{"SHA256", s.SHA256})
+	}
+	if s.SHA512 != "" {
+		e.Checksums = append(e.Checksums, Checksum{"SHA512", s.SHA512})
+	}
+	return e, texts
+}
+
+func (s Source) name() string {
+	if s.Name != "" {
+		return s.Name
+	}
+	return strings.TrimSuffix(path.Base(s.URI), ".git")
+}
+
+func (s Source) location() string {
+	uri := location(s.URI)
+	if s.Commit == "" || uri == noAssertion {
+		return uri
+	}
+	return "git+" + uri + "@" + s.Commit
+}
+
+func (s Source) purl() string {
+	if s.Commit != "" {
+		if u, err := url.Parse(s.URI); err == nil && u.Host == "github.com" {
+			owner, repo := path.Split(strings.ToLower(strings.Trim(strings.TrimSuffix(u.Path, ".git"), "/")))
+			return purl("github", owner, repo, s.Commit)
+		}
+		return purl("generic", "", s.name(), s.Version, "vcs_url", s.location())
+	}
+	sum := ""
+	switch {
+	case s.SHA256 != "":
+		sum = "sha256:" + s.SHA256
+	case s.SHA512 != "":
+		sum = "sha512:" + s.SHA512
+	}
+	uri := location(s.URI)
+	if uri == noAssertion {
+		uri = ""
+	}
+	return purl("generic", "", s.name(), s.Version, "checksum", sum, "download_url", uri)
+}
+
+func organization(name string) string {
+	if name == "" {
+		return noAssertion
+	}
+	return fmt.Sprintf("Organization: %s", strings.Join(strings.Fields(name), " "))
+}
+
+// homepage leaves out what is no URL: SPDX would refuse the document for it.
+func homepage(s string) string {
+	if uri := location(s); uri != noAssertion {
+		return uri
+	}
+	return ""
+}
