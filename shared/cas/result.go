@@ -1,0 +1,104 @@
+package cas
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Result is what an action gave: named blobs, and words about them that no later action depends on.
+type Result struct {
+	Outputs  []Output          `json:"outputs"`
+	Metadata map[string]string `json:"metadata,omitempty"`
+}
+
+// An Output is one named blob of a Result.
+type Output struct {
+	Name   string `json:"name"`
+	Digest Digest `json:"digest"`
+}
+
+// Output returns the digest of the output of that name.
+func (r *Result) Output(name string) (Digest, bool) {
+	for _, o := range r.Outputs {
+		if o.Name == name {
+			return o.Digest, true
+		}
+	}
+	return Digest{}, false
+}
+
+// Result returns what was recorded for the action. All its outputs are here, and GC leaves them alone
+// for a while; a result of which an output was lost is as good as none: fs.ErrNotExist.
+func (s Store) Result(action Digest) (*Result, error) {
+	if err := action.check(); err != nil {
+		return nil, err
+	}
+	file := s.name("ac", action)
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	r := new(Result)
+	if err := json.Unmarshal(b, r); err != nil {
+		return nil, fmt.Errorf("result of action %s: %w", action, errors.Join(fs.ErrNotExist, err))
+	}
+	unlock, err := s.lock(unix.LOCK_SH)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	for _, o := range r.Outputs {
+		if !s.use(o.Digest) {
+			return nil, fmt.Errorf("result of action %s: output %s is gone: %w", action, o.Name, fs.ErrNotExist)
+		}
+	}
+	if info, err := os.Stat(file); err == nil {
+		markUsed(file, info)
+	}
+	return r, nil
+}
+
+// SetResult records what the action gave. Every output must be here already.
+func (s Store) SetResult(action Digest, r *Result) error {
+	if err := action.check(); err != nil {
+		return err
+	}
+	for _, o := range r.Outputs {
+		if !s.Has(o.Digest) {
+			return fmt.Errorf("recording result of action %s: output %s is not stored", action, o.Name)
+		}
+	}
+	b, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	f, err := s.temp()
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(append(b, '\n'))
+	if err == nil {
+		err = finish(f)
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("recording result of action %s: %w", action, err)
+	}
+	return s.rename(f.Name(), s.name("ac", action))
+}
+
+// Forget takes the result of the action away; its outputs stay until GC finds them unused.
+func (s Store) Forget(action Digest) error {
+	if err := action.check(); err != nil {
+		return err
+	}
+	if err := os.Remove(s.name("ac", action)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
