@@ -1,0 +1,177 @@
+package recipe
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"hash"
+	"maps"
+	"slices"
+	"strconv"
+
+	"distro.internal/shared/apk"
+)
+
+// digestVersion names the way plans are written into digests. It changes when equal recipes must be built anew, which is
+// when the golden test says so.
+const digestVersion = "plan/1"
+
+// Digests tell by content what a change to a recipe touches. They are SHA-256 in hex. The content of the local files is
+// not in them; that of the recipe's includes and pipelines is, as far as the plan uses it. Positions, comments, update:,
+// resources and time limits are not.
+type Digests struct {
+	Build   string // what the files in the packages depend on
+	Package string // the packages' metadata
+	Test    string // how the packages are tried out
+}
+
+// Digests works out the plan's digests.
+func (p *Plan) Digests() Digests {
+	var build, metadata, test digester
+	for _, d := range []*digester{&build, &metadata, &test} {
+		d.hash = sha256.New()
+		d.add("version", digestVersion)
+		d.add("name", p.Name)
+		d.add("arch", string(p.Arch))
+	}
+	p.addBuild(&build)
+	p.addMetadata(&metadata)
+	for _, t := range p.Tests {
+		test.add("test", t.Output)
+		test.environment(t.Environment)
+		test.run(t.Sources, t.Steps)
+	}
+	test.list("capabilities", append(slices.Clone(p.Capabilities.Add), p.Capabilities.Drop...))
+	return Digests{Build: build.sum(), Package: metadata.sum(), Test: test.sum()}
+}
+
+func (p *Plan) addBuild(d *digester) {
+	d.add("build arch", string(p.BuildArch))
+	d.environment(p.Environment)
+	d.list("capabilities added", p.Capabilities.Add)
+	d.list("capabilities dropped", p.Capabilities.Drop)
+	d.run(p.Sources, p.Steps)
+	for _, o := range p.Outputs {
+		d.add("output", o.Name)
+		for _, c := range o.Setcap {
+			d.add("setcap path", c.Path)
+			d.add("setcap value", c.Value)
+		}
+	}
+	d.list("local files", p.LocalFiles)
+}
+
+func (p *Plan) addMetadata(d *digester) {
+	d.add("full version", string(p.FullVersion()))
+	d.add("cpe", p.CPE)
+	for _, o := range p.Outputs {
+		d.add("output", o.Name)
+		d.add("description", o.Description)
+		d.add("url", o.URL)
+		d.pairs("annotations", o.Annotations)
+		for _, l := range o.Licenses {
+			d.list("license", append([]string{l.License, l.Attestation, l.Path, l.DetectionOverride}, l.Paths...))
+		}
+		d.list("depends", slices.Sorted(slices.Values(o.Depends)))
+		d.list("provides", slices.Sorted(slices.Values(o.Provides)))
+		d.list("replaces", slices.Sorted(slices.Values(o.Replaces)))
+		d.add("provider priority", o.ProviderPriority)
+		d.add("replaces priority", o.ReplacesPriority)
+		d.flag("no provides", o.Options.NoProvides)
+		d.flag("no depends", o.Options.NoDepends)
+		d.flag("no commands", o.Options.NoCommands)
+		d.flag("no versioned libraries", o.Options.NoVersionedShlibDeps)
+		d.pairs("scriptlets", o.Scriptlets)
+		d.list("triggers", o.Triggers)
+		d.list("disabled checks", slices.Sorted(slices.Values(o.DisabledChecks)))
+	}
+}
+
+// digester writes named values with their lengths, so that no two different plans write the same bytes.
+type digester struct{ hash hash.Hash }
+
+func (d *digester) sum() string { return hex.EncodeToString(d.hash.Sum(nil)) }
+
+func (d *digester) write(s string) {
+	var length [8]byte
+	binary.BigEndian.PutUint64(length[:], uint64(len(s)))
+	d.hash.Write(length[:])
+	d.hash.Write([]byte(s))
+}
+
+func (d *digester) add(name, value string) {
+	d.write(name)
+	d.write(value)
+}
+
+func (d *digester) flag(name string, value bool) { d.add(name, strconv.FormatBool(value)) }
+
+func (d *digester) number(name string, value int) { d.add(name, strconv.Itoa(value)) }
+
+func (d *digester) list(name string, values []string) {
+	d.number(name, len(values))
+	for _, v := range values {
+		d.write(v)
+	}
+}
+
+func (d *digester) pairs(name string, m map[string]string) {
+	d.number(name, len(m))
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		d.add(k, m[k])
+	}
+}
+
+func (d *digester) world(name string, deps []apk.Dependency) {
+	d.number(name, len(deps))
+	for _, dep := range deps {
+		d.write(dep.String())
+	}
+}
+
+func (d *digester) environment(e Environment) {
+	d.world("packages", e.Packages)
+	d.list("repositories", e.Repositories)
+	d.list("keyring", e.Keyring)
+	d.pairs("env", e.Env)
+	d.flag("cross", e.Cross)
+	d.world("sysroot", e.Sysroot)
+	d.add("run as", e.Accounts.RunAs)
+	for _, u := range e.Accounts.Users {
+		d.list("user", []string{u.Name, u.Shell, u.Home, strconv.Itoa(int(u.UID)), strconv.Itoa(int(u.GID))})
+	}
+	for _, g := range e.Accounts.Groups {
+		d.list("group", append([]string{g.Name, strconv.Itoa(int(g.GID))}, g.Members...))
+	}
+}
+
+func (d *digester) run(sources []Source, steps []Step) {
+	for _, s := range sources {
+		d.source(s)
+	}
+	for _, s := range steps {
+		// Names are for people; where a step stands does not matter either.
+		d.add("script", s.Script)
+		d.add("dir", s.Dir)
+		d.pairs("env", s.Env)
+		d.flag("network", s.Network)
+	}
+}
+
+func (d *digester) source(s Source) {
+	d.add("source", s.Kind)
+	d.add("directory", s.Directory)
+	d.list("digests", []string{s.SHA256, s.SHA512, s.Commit, s.Sum})
+	// With a digest, where the bytes come from does not matter, but the file's name is the end of the URI.
+	d.add("uri", s.URI)
+	d.list("version", []string{s.Module, s.Version, s.Branch, s.Tag})
+	d.number("strip", s.Strip)
+	d.flag("extract", s.Extract)
+	d.flag("delete", s.Delete)
+	d.flag("submodules", s.Submodules)
+	d.number("depth", s.Depth)
+	d.list("sparse paths", s.SparsePaths)
+	for _, c := range s.CherryPicks {
+		d.list("cherry-pick", []string{c.Branch, c.Commit, c.Comment})
+	}
+}

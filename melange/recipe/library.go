@@ -1,0 +1,95 @@
+package recipe
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+
+	"distro.internal/shared/document"
+)
+
+// Library finds pipelines, the files that uses: names, and remembers what it has read. The first folder that has the
+// file wins whole. One library serves any number of plans at the same time; its folders must not change meanwhile.
+type Library struct {
+	folders []fs.FS
+
+	mu   sync.Mutex
+	read map[string]*entry
+}
+
+type entry struct {
+	step *PipelineStep
+	err  error
+}
+
+// NewLibrary looks in the folders in order; the built-in pipelines come last.
+func NewLibrary(folders ...fs.FS) *Library {
+	return &Library{folders: folders, read: map[string]*entry{}}
+}
+
+// errNoPipeline means that no folder has the file.
+var errNoPipeline = errors.New("no such pipeline")
+
+// pipeline reads uses: name. The error is errNoPipeline or one with a place of its own.
+func (l *Library) pipeline(name string) (*PipelineStep, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.read[name]
+	if e == nil {
+		e = &entry{}
+		e.step, e.err = l.load(name)
+		l.read[name] = e
+	}
+	return e.step, e.err
+}
+
+func (l *Library) load(name string) (*PipelineStep, error) {
+	file := name + ".yaml"
+	if !fs.ValidPath(file) {
+		return nil, errNoPipeline
+	}
+	for _, folder := range l.folders {
+		data, err := fs.ReadFile(folder, file)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading pipeline %s: %w", name, err)
+		}
+		return parsePipeline(path.Join("pipelines", file), data)
+	}
+	return nil, errNoPipeline
+}
+
+// parsePipeline reads a pipeline file. Keys it does not know are ignored: such files carry documentation of their own.
+func parsePipeline(file string, data []byte) (*PipelineStep, error) {
+	doc, err := document.Parse(file, data)
+	if err != nil {
+		return nil, err
+	}
+	step := &PipelineStep{Pos: document.Pos{File: file}}
+	var errs document.ErrorList
+	errs.AddError(step.Pos, doc.DecodeKnown(step))
+	checkSteps(&errs, []PipelineStep{*step})
+	return step, errs.Err()
+}
+
+// Names lists every pipeline of the library, sorted.
+func (l *Library) Names() []string {
+	var names []string
+	for _, folder := range l.folders {
+		// A folder that cannot be listed has no names to offer; its files may still be readable.
+		_ = fs.WalkDir(folder, ".", func(file string, d fs.DirEntry, err error) error {
+			if err == nil && !d.IsDir() && strings.HasSuffix(file, ".yaml") {
+				names = append(names, strings.TrimSuffix(file, ".yaml"))
+			}
+			return nil
+		})
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}

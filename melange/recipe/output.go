@@ -1,0 +1,246 @@
+package recipe
+
+import (
+	"cmp"
+	"encoding/binary"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"distro.internal/shared/document"
+)
+
+// Output is a package that the build makes.
+type Output struct {
+	Name        string
+	Dir         string // in the sandbox: what is in it is the package's content
+	Description string
+	URL         string
+	Commit      string // of the recipe
+	Annotations map[string]string
+	Licenses    []License
+
+	Depends, Provides, Replaces        []string // as apk spells them, in the recipe's order
+	ProviderPriority, ReplacesPriority string   // decimal; empty when not given
+
+	Options        PackageOptions
+	Scriptlets     map[string]string // by apk's names: ".post-install", ".trigger", ...
+	Triggers       []string          // paths
+	DisabledChecks []string          // names of checks that only warn
+	Setcap         []FileCapability
+}
+
+// License is one entry of copyright.
+type License struct {
+	License           string // an SPDX expression
+	Attestation       string
+	Path              string // of the licence text, in the workspace
+	Paths             []string
+	DetectionOverride string
+}
+
+// FileCapability is the value that the extended attribute security.capability of a file gets.
+type FileCapability struct {
+	Path   string // relative to the package's content
+	Value  string // raw bytes
+	Reason string
+}
+
+func (p *planner) output(s subject) Output {
+	w, in := s.written, s.scope
+	o := Output{
+		Name:             s.name,
+		Dir:              outputDir(s.name),
+		Description:      p.line(w.Description, in),
+		URL:              p.line(w.URL, in),
+		Commit:           cmp.Or(p.line(w.Commit, in), p.expand(p.recipe.Package.Commit, p.base), p.options.Commit),
+		Licenses:         p.licenses(in),
+		Depends:          p.dependencies(w.Dependencies.Runtime, in),
+		Provides:         p.dependencies(w.Dependencies.Provides, in),
+		Replaces:         p.dependencies(w.Dependencies.Replaces, in),
+		ProviderPriority: p.priority(w.Dependencies.ProviderPriority, in),
+		ReplacesPriority: p.priority(w.Dependencies.ReplacesPriority, in),
+		Options:          w.Options,
+		Scriptlets:       p.scriptlets(w.Scriptlets, in),
+		Triggers:         p.all(w.Scriptlets.Trigger.Paths, in),
+		DisabledChecks:   p.all(w.Checks.Disabled, in),
+		Setcap:           p.setcap(w.Setcap, in),
+	}
+	if len(w.Annotations) > 0 {
+		o.Annotations = map[string]string{}
+		p.merge(o.Annotations, w.Annotations, in)
+	}
+	return o
+}
+
+// line is a text for one line of a package's metadata: folded text may end with a newline, but none can be inside.
+func (p *planner) line(t document.String, in *scope) string {
+	return strings.Join(strings.Fields(p.expand(t, in)), " ")
+}
+
+func (p *planner) dependencies(texts []document.String, in *scope) []string {
+	var deps []string
+	for _, w := range p.want(texts, in) {
+		if _, ok := p.dependency(w); ok && !slices.Contains(deps, w.text) {
+			deps = append(deps, w.text)
+		}
+	}
+	return deps
+}
+
+func (p *planner) priority(t document.String, in *scope) string {
+	s, ok := p.try(t, in)
+	if s = strings.TrimSpace(s); !ok || s == "" {
+		return ""
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		p.errs.Add(t.Pos, "", "%q is not a whole number", s)
+		return ""
+	}
+	return strconv.Itoa(n)
+}
+
+func (p *planner) licenses(in *scope) []License {
+	var list []License
+	for _, c := range p.recipe.Package.Copyright {
+		list = append(list, License{
+			License:           p.line(c.License, in),
+			Attestation:       p.expand(c.Attestation, in),
+			Path:              p.expand(c.LicensePath, in),
+			Paths:             p.all(c.Paths, in),
+			DetectionOverride: p.expand(c.DetectionOverride, in),
+		})
+	}
+	return list
+}
+
+func (p *planner) scriptlets(s ScriptletsSection, in *scope) map[string]string {
+	scripts := map[string]string{}
+	for _, script := range []struct {
+		name string
+		text document.String
+	}{
+		{".pre-install", s.PreInstall},
+		{".post-install", s.PostInstall},
+		{".pre-deinstall", s.PreDeinstall},
+		{".post-deinstall", s.PostDeinstall},
+		{".pre-upgrade", s.PreUpgrade},
+		{".post-upgrade", s.PostUpgrade},
+		{".trigger", s.Trigger.Script},
+	} {
+		if script.text.Value != "" {
+			scripts[script.name] = p.expand(script.text, in)
+		}
+	}
+	if len(scripts) == 0 {
+		return nil
+	}
+	return scripts
+}
+
+// capabilityBits are those that a package may give to a file, by their number in the kernel.
+var capabilityBits = map[string]uint{
+	"cap_net_bind_service": 10,
+	"cap_net_admin":        12,
+	"cap_net_raw":          13,
+	"cap_ipc_lock":         14,
+	"cap_sys_admin":        21,
+}
+
+func (p *planner) setcap(sections []SetcapSection, in *scope) []FileCapability {
+	var list []FileCapability
+	for _, s := range sections {
+		file := strings.TrimPrefix(path.Clean("/"+p.expand(s.Path, in)), "/")
+		if file == "" {
+			p.errs.Add(s.Pos, "", "setcap without a path")
+		}
+		reason := p.expand(s.Reason, in)
+		if strings.TrimSpace(reason) == "" {
+			p.errs.Add(s.Pos, "", "setcap on /%s without a reason", file)
+		}
+		var v vfsCap
+		for _, item := range s.Add {
+			p.grant(&v, item.Key, item.Value.With(p.expand(item.Value, in)))
+		}
+		list = append(list, FileCapability{Path: file, Value: v.encode(), Reason: reason})
+	}
+	return list
+}
+
+// grant adds "cap_a,cap_b" with flags such as "+eip".
+func (p *planner) grant(v *vfsCap, names, flags document.String) {
+	var bits uint32
+	for name := range strings.SplitSeq(names.Value, ",") {
+		bit, ok := capabilityBits[strings.TrimSpace(name)]
+		if !ok {
+			p.errs.Add(names.Pos, "", "a package cannot give the capability %q to a file", name)
+			continue
+		}
+		bits |= 1 << bit
+	}
+	for _, c := range strings.TrimLeft(flags.Value, "+=") {
+		switch c {
+		case 'e':
+			v.effective = true
+		case 'p':
+			v.permitted |= bits
+		case 'i':
+			v.inheritable |= bits
+		default:
+			p.errs.Add(flags.Pos, "", "flags of a capability are e, p and i, found %q", flags.Value)
+			return
+		}
+	}
+}
+
+// vfsCap is the kernel's struct vfs_ns_cap_data, revision 3, with root id 0. All capabilities that can be given have
+// numbers below 32.
+type vfsCap struct {
+	effective              bool
+	permitted, inheritable uint32
+}
+
+func (v vfsCap) encode() string {
+	magic := uint32(0x03000000)
+	if v.effective {
+		magic |= 1
+	}
+	b := make([]byte, 0, 24)
+	for _, word := range []uint32{magic, v.permitted, v.inheritable, 0, 0, 0} {
+		b = binary.LittleEndian.AppendUint32(b, word)
+	}
+	return string(b)
+}
+
+var cpePart = regexp.MustCompile(`^[a-z0-9][a-z0-9+_.-]*$`)
+
+// cpe makes the formatted string of CPE 2.3. Parts that are not given are "*".
+func (p *planner) cpe(c CPE) string {
+	if (c.Vendor.Value == "") != (c.Product.Value == "") {
+		p.errs.Add(c.Pos, "", "cpe: vendor and product go together")
+	}
+	part := c.Part
+	if part.Value == "" {
+		part.Value = "a"
+	}
+	if part.Value != "a" && part.Value != "o" {
+		p.errs.Add(part.Pos, "", `cpe: part is "a" or "o", found %q`, part.Value)
+	}
+	words := []string{"cpe", "2.3"}
+	for _, t := range []document.String{
+		part, c.Vendor, c.Product, document.Text(string(p.Version)), {}, c.Edition, c.Language, c.SWEdition, c.TargetSW, c.TargetHW, c.Other,
+	} {
+		s := p.expand(t, p.base)
+		if s != "" && t.Pos.Line > 0 && !cpePart.MatchString(s) {
+			p.errs.Add(t.Pos, "", "%q cannot be part of a cpe", s)
+		}
+		words = append(words, cmp.Or(s, "*"))
+	}
+	if c.Vendor.Value == "" {
+		return ""
+	}
+	return strings.Join(words, ":")
+}

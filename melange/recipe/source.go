@@ -1,0 +1,241 @@
+package recipe
+
+import (
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"distro.internal/shared/document"
+)
+
+// Kinds of sources.
+const (
+	SourceFetch  = "fetch"  // a file by URI, with its digest
+	SourceGit    = "git"    // a git commit
+	SourceGoMod  = "gomod"  // the modules that the go.sum in Directory names, once the sources before it are in place
+	SourceModule = "module" // one Go module, by its go.sum hash
+)
+
+// Source is something from outside that is in the workspace before the first step runs.
+type Source struct {
+	Kind      string
+	Directory string // relative to the workspace, clean; "." for the workspace itself
+
+	// fetch
+	URI            string
+	SHA256, SHA512 string // hex; one of them, unless the plan allows unpinned sources
+	Strip          int    // leading path elements to drop
+	Extract        bool   // else the file is put into Directory under the last element of the URI
+	Delete         bool   // drop the archive after extracting it
+
+	// git; the repository is URI
+	Commit      string // hex
+	Branch, Tag string // where to look for the commit
+	Submodules  bool
+	Depth       int      // 0: only the commit; -1: all history
+	SparsePaths []string // empty: everything
+	CherryPicks []CherryPick
+
+	// module
+	Module, Version string
+	Sum             string // h1:...
+
+	Output string       // the package whose pipeline has the step
+	Pos    document.Pos // the step in the recipe
+}
+
+// CherryPick is a commit to apply on top, from a branch that must be fetched for it when one is given.
+type CherryPick struct{ Branch, Commit, Comment string }
+
+// sourceFields is what with: may say, by kind.
+var sourceFields = map[string][]string{
+	SourceFetch:  {"delete", "directory", "extract", "sha256", "sha512", "strip", "unpinned", "uri"},
+	SourceGit:    {"branch", "cherry-picks", "commit", "depth", "directory", "repository", "sparse-paths", "submodules", "tag"},
+	SourceGoMod:  {"directory"},
+	SourceModule: {"directory", "module", "sum", "version"},
+}
+
+// source takes a step out of the pipeline and puts what it asks for into the sources.
+func (p *planner) source(n *PipelineStep, f frame, r *run) {
+	kind := p.expand(n.Source, f.scope)
+	known, ok := sourceFields[kind]
+	if !ok {
+		p.errs.Add(n.Source.Pos, "", "unknown kind of source %q", kind)
+		return
+	}
+	for _, w := range n.With {
+		if !slices.Contains(known, w.Key.Value) {
+			p.errs.Add(w.Key.Pos, document.DidYouMean(w.Key.Value, known), "a %s source has no %q", kind, w.Key.Value)
+		}
+	}
+	d := declaration{planner: p, step: n, frame: f, source: Source{Kind: kind, Output: f.output, Pos: f.pos}}
+	d.directory()
+	switch kind {
+	case SourceFetch:
+		d.fetch()
+	case SourceGit:
+		d.git()
+	case SourceModule:
+		d.module()
+	}
+	r.sources = append(r.sources, d.source)
+}
+
+// declaration is a source on its way from text to value.
+type declaration struct {
+	*planner
+	step   *PipelineStep
+	frame  frame
+	source Source
+}
+
+func (d *declaration) text(field string) string {
+	t, _ := d.step.With.Lookup(field)
+	return strings.TrimSpace(d.expand(t, d.frame.scope))
+}
+
+// at is where the value of a field comes from: when it only passes on an input, the place where that was given.
+func (d *declaration) at(field string) document.Pos {
+	t, _ := d.step.With.Lookup(field)
+	in := d.frame.scope
+	for {
+		ref, bad, found := nextReference(t.Value, 0)
+		def := in.lookup(ref.name)
+		if !found || bad != nil || def == nil || def.in == nil {
+			break
+		}
+		t, in = def.text, def.in
+	}
+	if t.Pos.File != d.frame.pos.File || t.Value == "" {
+		return d.frame.pos
+	}
+	return t.Pos
+}
+
+func (d *declaration) fail(field, hint, format string, args ...any) {
+	d.errs.Add(d.at(field), hint, format, args...)
+}
+
+func (d *declaration) bool(field string) bool {
+	switch s := d.text(field); s {
+	case "true":
+		return true
+	case "false", "":
+	default:
+		d.fail(field, "", "%s: want true or false, found %q", field, s)
+	}
+	return false
+}
+
+func (d *declaration) int(field string) int {
+	s := d.text(field)
+	if s == "" || s == "unset" {
+		return 0
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		d.fail(field, "", "%s: want a number, found %q", field, s)
+	}
+	return n
+}
+
+var hexDigits = regexp.MustCompile(`^[0-9a-f]+$`)
+
+func (d *declaration) digest(field, what string, length int) string {
+	s := d.text(field)
+	if s != "" && (len(s) != length || !hexDigits.MatchString(s)) {
+		d.fail(field, "", "a %s is %d hexadecimal digits, found %q", what, length, s)
+	}
+	return s
+}
+
+func (d *declaration) required(field, what string) string {
+	s := d.text(field)
+	if s == "" {
+		d.fail(field, "", "the source has no %s", what)
+	}
+	return s
+}
+
+// directory decides where the source goes: below the step's working directory, inside the workspace.
+func (d *declaration) directory() {
+	dir := d.text("directory")
+	if !path.IsAbs(dir) {
+		dir = path.Join(d.frame.absolute(), dir)
+	}
+	dir = path.Clean(dir)
+	switch rest, inside := strings.CutPrefix(dir, Workspace+"/"); {
+	case dir == Workspace:
+		d.source.Directory = "."
+	case inside:
+		d.source.Directory = rest
+	default:
+		d.fail("directory", "", "a source goes into %s, not to %s", Workspace, dir)
+	}
+}
+
+func (d *declaration) fetch() {
+	s := &d.source
+	s.URI = d.required("uri", "uri")
+	s.SHA256 = d.digest("sha256", "SHA-256", 64)
+	s.SHA512 = d.digest("sha512", "SHA-512", 128)
+	s.Strip = d.int("strip")
+	s.Extract = d.bool("extract")
+	s.Delete = d.bool("delete")
+	unpinned := d.bool("unpinned") || d.options.AllowUnpinned
+	if s.SHA256 == "" && s.SHA512 == "" && !unpinned {
+		d.fail("uri", "give expected-sha256 or expected-sha512", "%s has no digest", s.URI)
+	}
+}
+
+func (d *declaration) git() {
+	s := &d.source
+	s.URI = d.required("repository", "repository")
+	s.Commit = d.digest("commit", "commit", 40)
+	s.Branch = d.text("branch")
+	s.Tag = d.text("tag")
+	s.Submodules = d.bool("submodules")
+	s.Depth = d.int("depth")
+	s.SparsePaths = strings.Fields(d.text("sparse-paths"))
+	s.CherryPicks = d.cherryPicks()
+	if s.Commit == "" && !d.options.AllowUnpinned {
+		d.fail("repository", "give expected-commit", "%s has no commit", s.URI)
+	}
+}
+
+// cherryPicks reads lines of [branch/]commit: comment.
+func (d *declaration) cherryPicks() []CherryPick {
+	var picks []CherryPick
+	for line := range strings.Lines(d.text("cherry-picks")) {
+		line, _, _ = strings.Cut(strings.TrimSpace(line), "#")
+		if line == "" {
+			continue
+		}
+		where, comment, found := strings.Cut(line, ":")
+		pick := CherryPick{Commit: strings.TrimSpace(where), Comment: strings.TrimSpace(comment)}
+		if i := strings.LastIndexByte(pick.Commit, '/'); i >= 0 {
+			pick.Branch, pick.Commit = pick.Commit[:i], pick.Commit[i+1:]
+		}
+		if !found || len(pick.Commit) != 40 || !hexDigits.MatchString(pick.Commit) {
+			d.fail("cherry-picks", "", "want [branch/]commit: comment, found %q", line)
+		}
+		picks = append(picks, pick)
+	}
+	return picks
+}
+
+func (d *declaration) module() {
+	s := &d.source
+	s.Module = d.required("module", "module")
+	s.Version = d.required("version", "version")
+	s.Sum = d.text("sum")
+	s.Extract = true
+	switch {
+	case s.Sum == "" && !d.options.AllowUnpinned:
+		d.fail("module", "give expected-sum", "module %s has no sum", s.Module)
+	case s.Sum != "" && !strings.HasPrefix(s.Sum, "h1:"):
+		d.fail("sum", "", "a module's sum starts with h1:, found %q", s.Sum)
+	}
+}

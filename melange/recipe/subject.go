@@ -1,0 +1,94 @@
+package recipe
+
+import (
+	"cmp"
+	"regexp"
+	"slices"
+
+	"distro.internal/shared/document"
+)
+
+var packageName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9+_.-]*$`)
+
+// subjects lists the packages of the recipe: ranges are run through, and what an if excludes is left out.
+func (p *planner) subjects() {
+	p.packages = append(p.packages, p.origin())
+	var all []subject
+	for i := range p.recipe.Subpackages {
+		s := &p.recipe.Subpackages[i]
+		for _, scope := range p.instances(s) {
+			all = append(all, p.instance(s, scope))
+		}
+	}
+	for _, s := range append(all, p.packages[0]) {
+		p.root.set("targets.package."+s.name, outputDir(s.name))
+	}
+	for _, s := range all {
+		if p.holds(s.written.If, s.scope) {
+			p.packages = append(p.packages, s)
+		}
+	}
+	seen := map[string]bool{}
+	for _, s := range p.packages {
+		switch {
+		case s.name == "": // said already
+		case !packageName.MatchString(s.name):
+			p.errs.Add(s.pos, "letters, digits and + _ . -, the first a letter or digit", "%q cannot be the name of a package", s.name)
+		case seen[s.name]:
+			p.errs.Add(s.pos, "", "a second package named %q", s.name)
+		}
+		seen[s.name] = true
+	}
+}
+
+func (p *planner) origin() subject {
+	pkg := &p.recipe.Package
+	s := subject{
+		name: p.Name, pos: pkg.Name.Pos, scope: child(p.base),
+		pipeline: p.recipe.Pipeline, test: p.recipe.Test,
+		written: Subpackage{
+			Pos: pkg.Pos, Name: pkg.Name, Dependencies: pkg.Dependencies, Options: pkg.Options, Scriptlets: pkg.Scriptlets,
+			Description: pkg.Description, Annotations: pkg.Annotations, URL: pkg.URL, Commit: pkg.Commit,
+			Checks: pkg.Checks, Setcap: pkg.Setcap,
+		},
+	}
+	s.scope.set("context.name", p.Name)
+	s.scope.set("targets.contextdir", outputDir(p.Name))
+	return s
+}
+
+// instances gives a scope for each time the subpackage is to be made: one, or one for each item of its range, in the
+// order of the keys' bytes.
+func (p *planner) instances(s *Subpackage) []*scope {
+	if s.Range.Value == "" {
+		return []*scope{child(p.base)}
+	}
+	var tables []string
+	for _, d := range p.recipe.Data {
+		if d.Name.Value != s.Range.Value {
+			tables = append(tables, d.Name.Value)
+			continue
+		}
+		items := slices.SortedFunc(slices.Values(d.Items), func(a, b document.Item[document.String]) int {
+			return cmp.Compare(a.Key.Value, b.Key.Value)
+		})
+		scopes := make([]*scope, len(items))
+		for i, item := range items {
+			scopes[i] = child(p.base)
+			scopes[i].set("range.key", item.Key.Value)
+			scopes[i].define("range.value", item.Value)
+		}
+		return scopes
+	}
+	p.errs.Add(s.Range.Pos, document.DidYouMean(s.Range.Value, tables), "no table %q under data", s.Range.Value)
+	return nil
+}
+
+func (p *planner) instance(s *Subpackage, in *scope) subject {
+	name := p.expand(s.Name, in)
+	in.set("subpkg.name", name)
+	in.set("context.name", name)
+	in.set("targets.subpkgdir", outputDir(name))
+	in.set("targets.contextdir", outputDir(name))
+	return subject{name: name, pos: s.Name.Pos, scope: in, pipeline: s.Pipeline, test: s.Test, written: *s}
+}
