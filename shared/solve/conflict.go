@@ -1,0 +1,417 @@
+package solve
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"distro.internal/shared/apk"
+)
+
+// A Conflict says why a world has no solution: each Problem is a root of the
+// trouble; what merely depends on one is left out.
+type Conflict struct{ Problems []Problem }
+
+// A Problem is one thing that can not be had.
+type Problem struct {
+	Name     string // of the package or of what should be provided
+	What     string // "no such package"
+	Wanted   []Want
+	Rejected []Rejected
+	Fix      string // the nearest change to the world that would help; may be empty
+}
+
+// A Want is a dependency on what can not be had, or against it.
+type Want struct {
+	Dependency apk.Dependency
+	By         *apk.Package // nil: the world
+	Chain      []string     // from the world to By, as "name" or "name-version"
+}
+
+// A Rejected package would go by the name, but may not.
+type Rejected struct {
+	Package *apk.Package
+	Why     string
+}
+
+func (c *Conflict) Error() string {
+	var b strings.Builder
+	b.WriteString("no solution:")
+	for _, p := range c.Problems {
+		fmt.Fprintf(&b, "\n  %s: %s", p.Name, p.What)
+		for _, w := range p.Wanted {
+			fmt.Fprintf(&b, "\n    wanted: %s", w)
+		}
+		for _, r := range p.Rejected {
+			fmt.Fprintf(&b, "\n    rejected: %s: %s", full(r.Package), r.Why)
+		}
+		if p.Fix != "" {
+			fmt.Fprintf(&b, "\n    fix: %s", p.Fix)
+		}
+	}
+	return b.String()
+}
+
+func (w Want) String() string {
+	switch {
+	case w.By == nil:
+		return w.Dependency.String() + " by the world"
+	case len(w.Chain) < 2:
+		return w.Dependency.String() + " by " + full(w.By)
+	}
+	return w.Dependency.String() + " by " + full(w.By) + " (" + strings.Join(w.Chain, " -> ") + ")"
+}
+
+func full(p *apk.Package) string { return p.Name + "-" + string(p.Version) }
+
+// A rejection is why a package was taken out of the choice.
+type rejection struct {
+	kind       rejectionKind
+	by         *pack
+	dependency *apk.Dependency
+	name       *name
+	claimant   *name
+}
+
+type rejectionKind int8
+
+const (
+	notRejected  rejectionKind = iota
+	byConstraint               // it does not fit a dependency of by; nil: of the world
+	byDependency               // its own dependency can not be fulfilled
+	byClaim                    // name has to go to someone who also goes by claimant
+	byRival                    // name went to by
+)
+
+// A failure is what is wrong with a package that was chosen all the same.
+type failure struct {
+	kind  failureKind
+	name  *name
+	other *pack
+	dep   dep
+}
+
+type failureKind int8
+
+const (
+	noFailure      failureKind = iota
+	chosenClosed               // everything that goes by its name was rejected
+	chosenUntagged             // it is only in a repository that nobody asked for
+	providedTwice              // other goes by name too
+	unfulfilled                // what was chosen does not fulfil dep
+	needsFailed                // dep leads to a failure
+)
+
+const maxRejected = 8 // that an explanation lists for one name
+
+// checkWorld refuses what can not even be looked for.
+func (c *commit) checkWorld() error {
+	var problems []Problem
+	for _, w := range c.world {
+		want := []Want{{Dependency: *w.Dependency}}
+		switch {
+		case !w.Valid():
+			problems = append(problems, Problem{Name: w.Name, What: fmt.Sprintf("%q is not a version", w.Version), Wanted: want})
+		case w.Tag != "" && w.tags == 0:
+			problems = append(problems, Problem{Name: w.Name, What: fmt.Sprintf("no repository has the tag @%s", w.Tag), Wanted: want})
+		}
+	}
+	if problems == nil {
+		return nil
+	}
+	return &Conflict{problems}
+}
+
+// explain finds the roots of the failures.
+func (c *commit) explain(world []apk.Dependency, u *Universe) *Conflict {
+	e := &explanation{commit: c, world: world, universe: u}
+	conflict := &Conflict{}
+	for _, n := range c.unmet {
+		conflict.Problems = append(conflict.Problems, e.unmetName(n))
+	}
+	told := map[*pack]bool{}
+	for _, k := range c.order {
+		if k.failure.kind == needsFailed || told[k] {
+			continue
+		}
+		if p, ok := e.failedPack(k); ok {
+			conflict.Problems = append(conflict.Problems, p)
+		}
+		if k.failure.kind == providedTwice {
+			told[k.failure.other] = true
+		}
+	}
+	return conflict
+}
+
+type explanation struct {
+	*commit
+	world    []apk.Dependency
+	universe *Universe
+}
+
+func (e *explanation) unmetName(n *name) Problem {
+	p := Problem{Name: n.text, Wanted: e.wants(func(d dep) bool { return d.name == n && !d.Conflict })}
+	if len(n.candidates) == 0 {
+		p.What = "no such package"
+		if near := e.universe.nearest(n.text); near != "" {
+			p.Fix = "did you mean " + near + "?"
+			return p
+		}
+		p.Fix = e.removal(p.Wanted)
+		return p
+	}
+	p.What = "it is only provided, and by nobody who may be chosen unasked"
+	var names []string
+	for _, c := range n.candidates {
+		if !slices.Contains(names, c.Name) {
+			names = append(names, c.Name)
+		}
+	}
+	p.Fix = "add one of these to the world: " + strings.Join(names, ", ")
+	return p
+}
+
+func (e *explanation) failedPack(k *pack) (Problem, bool) {
+	p := Problem{Name: k.name.text}
+	switch k.failure.kind {
+	case chosenClosed:
+		p.What = "nothing that goes by this name fits"
+		if !k.installable {
+			p.What = full(k.Package) + " can not be installed"
+		}
+		p.Wanted = e.wants(k.isConcernedBy)
+		p.Rejected = e.rejected(k)
+	case chosenUntagged:
+		p.What = full(k.Package) + " is only in a repository that has to be asked for"
+		p.Wanted = e.wants(k.isConcernedBy)
+		p.Fix = "ask for " + k.Name + "@" + e.firstTag(k)
+		return p, true
+	case providedTwice:
+		p.What = e.twice(k)
+		p.Wanted = e.wants(func(d dep) bool { return k.isConcernedBy(d) || k.failure.other.isConcernedBy(d) })
+	case unfulfilled:
+		d := k.failure.dep
+		if d.name.chosen.pack == nil || d.name.chosen.failure.kind != noFailure {
+			return p, false // told there
+		}
+		p.What = fmt.Sprintf("it depends on %s, but %s is to be installed", d, full(d.name.chosen.Package))
+		p.Wanted = e.wants(func(o dep) bool { return o.name == d.name })
+	default:
+		return p, false
+	}
+	p.Fix = e.removal(p.Wanted)
+	return p, true
+}
+
+func (e *explanation) twice(k *pack) string {
+	f := k.failure
+	switch {
+	case f.other == k:
+		return fmt.Sprintf("%s conflicts with itself: it is %s more than once", full(k.Package), f.name.text)
+	case f.other == nil:
+		return fmt.Sprintf("%s is needed, and must not be there", f.name.text)
+	}
+	return fmt.Sprintf("both %s and %s are %s", full(k.Package), full(f.other.Package), f.name.text)
+}
+
+// isConcernedBy reports whether d names the package in any way.
+func (k *pack) isConcernedBy(d dep) bool {
+	return k != nil && (d.name == k.name || slices.ContainsFunc(k.provides, func(v dep) bool { return v.name == d.name }))
+}
+
+// wants lists the dependencies of the world and of what was chosen.
+func (e *explanation) wants(of func(dep) bool) []Want {
+	var list []Want
+	for _, w := range e.commit.world {
+		if !w.broken && of(w.dep) {
+			list = append(list, Want{Dependency: *w.Dependency})
+		}
+	}
+	for _, k := range e.order {
+		for _, d := range k.depends {
+			if of(d) && !(d.Conflict && fits(d, k, d.name.chosen)) {
+				list = append(list, Want{Dependency: *d.Dependency, By: k.Package, Chain: e.chain(k)})
+			}
+		}
+	}
+	return list
+}
+
+// chain leads from the world to k.
+func (e *explanation) chain(k *pack) []string {
+	var chain []string
+	for k != nil && len(chain) < len(e.order) {
+		chain = append(chain, full(k.Package))
+		r, known := e.reasons[k]
+		if !known {
+			r = e.ownReason(k)
+		}
+		k = r.by
+	}
+	chain = append(chain, "world")
+	slices.Reverse(chain)
+	return chain
+}
+
+// rejected lists who else goes by the name of k, and k itself, newest first.
+func (e *explanation) rejected(k *pack) []Rejected {
+	var list []Rejected
+	for _, c := range k.name.candidates {
+		if c.rejection.kind != notRejected || !c.installable || c.pack == k {
+			list = append(list, Rejected{c.Package, c.whyRejected()})
+		}
+	}
+	slices.SortStableFunc(list, func(a, b Rejected) int {
+		return cmp.Or(
+			-either(a.Package == k.Package, b.Package == k.Package),
+			apk.Compare(b.Package.Version, a.Package.Version),
+		)
+	})
+	return list[:min(len(list), maxRejected)]
+}
+
+func (k *pack) whyRejected() string {
+	r := k.rejection
+	switch {
+	case !k.installable:
+		return k.whyUninstallable()
+	case r.kind == byConstraint && r.by == nil:
+		return fmt.Sprintf("the world wants %s", r.dependency)
+	case r.kind == byConstraint:
+		return fmt.Sprintf("%s wants %s", full(r.by.Package), r.dependency)
+	case r.kind == byDependency:
+		return fmt.Sprintf("its dependency %s can not be fulfilled", r.dependency)
+	case r.kind == byClaim:
+		return fmt.Sprintf("%s has to go to a package that is %s too", r.name.text, r.claimant.text)
+	case r.kind == byRival && r.by != nil:
+		return fmt.Sprintf("%s is %s already", full(r.by.Package), r.name.text)
+	case r.kind == byRival:
+		return fmt.Sprintf("%s must not be there", r.name.text)
+	case !k.available:
+		return "its repository can not be reached"
+	}
+	return "nothing better is left"
+}
+
+func (k *pack) whyUninstallable() string {
+	for _, d := range k.Depends {
+		if d.Op != apk.Any && !d.Valid() || d.Tag != "" {
+			return fmt.Sprintf("its dependency %q can not be read", d)
+		}
+	}
+	return fmt.Sprintf("it is built for %s", k.Arch)
+}
+
+func (e *explanation) firstTag(k *pack) string {
+	for i, t := range e.u.tags {
+		if k.tags&(1<<i) != 0 {
+			return t
+		}
+	}
+	return ""
+}
+
+// removal tries what the wants have come from: it names a dependency of the
+// world without which there is a solution.
+func (e *explanation) removal(wants []Want) string {
+	if e.universe == nil {
+		return ""
+	}
+	for _, name := range e.roots(wants) {
+		rest := slices.DeleteFunc(slices.Clone(e.world), func(d apk.Dependency) bool { return d.Name == name })
+		if e.solvable(rest) {
+			i := slices.IndexFunc(e.world, func(d apk.Dependency) bool { return d.Name == name })
+			return fmt.Sprintf("there is a solution without %s in the world", e.world[i])
+		}
+	}
+	return ""
+}
+
+func (e *explanation) solvable(world []apk.Dependency) bool {
+	c := &commit{search: &search{problem: e.universe.pose(world, e.options, nil)}}
+	c.search.run()
+	c.run()
+	return c.failures == 0
+}
+
+const maxRoots = 8 // solving is cheap, but not free
+
+// roots names the dependencies of the world from which the wants stem.
+func (e *explanation) roots(wants []Want) []string {
+	var names []string
+	for _, w := range wants {
+		root := w.Dependency.Name
+		if w.By != nil {
+			root = e.rootOf(w.By)
+		}
+		if root != "" && !slices.Contains(names, root) && len(names) < maxRoots {
+			names = append(names, root)
+		}
+	}
+	return names
+}
+
+// rootOf returns the name of the world that led to the package.
+func (e *explanation) rootOf(p *apk.Package) string {
+	i := slices.IndexFunc(e.order, func(k *pack) bool { return k.Package == p })
+	for k, steps := e.order[i], 0; steps <= len(e.order); steps++ {
+		r, known := e.reasons[k]
+		if !known {
+			r = e.ownReason(k)
+		}
+		if r.by == nil {
+			if r.dependency != nil {
+				return r.dependency.Name
+			}
+			return ""
+		}
+		k = r.by
+	}
+	return ""
+}
+
+// nearest returns the package name that is most like one that is not there:
+// at most two letters off, or one that only has something before or behind it.
+func (u *Universe) nearest(text string) string {
+	best, least := "", 3
+	for i, l := range u.layers {
+		for j := range l.entries {
+			e := &l.entries[j]
+			if d := distance(text, e.Name, least); d < least && !u.hidden(i, e.Name) {
+				best, least = e.Name, d
+			}
+		}
+	}
+	return best
+}
+
+// distance counts the letters to insert, remove or change to get from a to b,
+// but not beyond limit.
+func distance(a, b string, limit int) int {
+	if len(a)-len(b) >= limit || len(b)-len(a) >= limit || len(a) < 3 {
+		return limit
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal, least := row[0], i+1
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, diagonal+1)
+			least = min(least, row[j+1])
+		}
+		if least >= limit {
+			return limit
+		}
+	}
+	return row[len(b)]
+}

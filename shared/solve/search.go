@@ -1,0 +1,585 @@
+package solve
+
+import (
+	"container/heap"
+
+	"distro.internal/shared/apk"
+)
+
+// The search decides one name after another and never takes a decision back.
+// What saves it from most wrong turns is that it looks before it decides:
+//
+//   - A constraint on a name closes every package under that name that does
+//     not fit (constrain, closePack).
+//   - A closed package may leave others without what they need; the names of
+//     those are looked at again, and they are closed in turn (review).
+//   - What all open candidates of a wanted name have in common holds whichever
+//     is chosen: names that they all depend on are wanted, and another name
+//     that they all provide can only go to someone who also provides this one.
+//   - A name with one open candidate left, and with no undecided name that
+//     could still constrain it, is decided at once (forced). Only then come
+//     those that need a choice, in the order that discovery gave them.
+//
+// A package with an install_if waits until all its conditions are decided and
+// hold. Then its name is due for a decision even though nobody wants it.
+//
+// Where the search runs into a wall it goes on, for the sake of the explanation:
+// it takes the best of the closed candidates and counts a failure.
+
+type search struct {
+	*problem
+	dirty    []*name // to be reviewed, first come first served
+	forced   []*name
+	queues   [2]queue // ready and stuck: names to be decided when none is forced
+	failures int
+	unmet    []*name // wanted names that went to nobody
+}
+
+// What the search knows about a name.
+type nameState struct {
+	demand  int // how many want it
+	decided bool
+	chosen  candidate // no pack: it went to nobody
+
+	isDirty          bool
+	recheckDepends   bool // a dependency of a candidate may have become impossible
+	recheckInstallIf bool // a condition of a candidate may have become true or false
+
+	queued    queueKind
+	selfMoved bool // a candidate's install_if holds
+	dead      bool // no candidate has an install_if that could still come true
+	choice    bool // more than one open candidate, or one not allowed by its tag
+	ready     bool // some candidate may be chosen without being named
+	settled   bool // all that could still constrain it are decided
+	probed    bool // an install_if hangs on its absence: decide it even if nobody wants it
+
+	commonDepends  int // see review
+	commonProvides int
+	commonVirtual  bool
+
+	commitState
+}
+
+// What the search knows about a package.
+type packState struct {
+	open      bool // can still be chosen
+	conflicts int  // constraints that it does not fit
+	usable    bool // took part in the last merging of its name's candidates
+	merging   bool
+	triggered bool // its install_if holds
+	barred    bool // it has none, or one that can not come true any more
+
+	had          uint64 // the tags that it can be had under, that of its installation among them
+	tagsAllowed  uint64
+	tagOK        bool // may be chosen, as far as tags go
+	tagPreferred bool
+	flags        Flags
+	inherit      Flags // for what it depends on
+
+	rejection rejection // why it was closed
+	failure   failure   // what is wrong with having chosen it
+	committed bool
+}
+
+func (s *search) run() {
+	s.applyMarks()
+	for _, w := range s.world {
+		if !w.broken {
+			s.constrain(nil, w.dep, w.tags)
+		}
+	}
+	for {
+		s.reviewDirty()
+		n := s.next()
+		if n == nil {
+			return
+		}
+		s.decide(n)
+	}
+}
+
+func (s *search) applyMarks() {
+	for _, n := range s.names {
+		m, ok := s.options.Marks[n.text]
+		if !ok {
+			continue
+		}
+		for _, c := range n.candidates {
+			c.flags |= m.Flags
+			c.inherit |= m.Inherit
+		}
+	}
+}
+
+// fits reports whether c is what d asks for. by is the package with the
+// dependency: it does not conflict with itself.
+func fits(d dep, by *pack, c candidate) bool {
+	if c.pack == nil || d.Conflict && c.pack == by {
+		return d.Conflict
+	}
+	if d.Op == apk.Any {
+		return !d.Conflict
+	}
+	return d.SatisfiedBy(c.version, c.Checksum)
+}
+
+// possible reports whether something that satisfies d can still be chosen.
+func possible(d dep, by *pack) bool {
+	n := d.name
+	if n.decided {
+		return fits(d, by, n.chosen)
+	}
+	if n.demand == 0 && fits(d, by, candidate{}) {
+		return true
+	}
+	for _, c := range n.candidates {
+		if c.open && fits(d, by, c) {
+			return true
+		}
+	}
+	return false
+}
+
+// constrain applies a dependency: of the world, under tags, when by is nil.
+func (s *search) constrain(by *pack, d dep, tags uint64) {
+	n := d.name
+	if !d.Conflict {
+		if n.demand++; n.demand == 1 {
+			s.wantedNow(n)
+		}
+	}
+	for _, c := range n.candidates {
+		fit := fits(d, by, c)
+		if !fit {
+			c.conflicts++
+		}
+		if c.conflicts > 0 && c.open {
+			s.closePack(c.pack, rejection{kind: byConstraint, by: by, dependency: d.Dependency})
+		}
+		switch {
+		case fit && by != nil:
+			c.inheritFrom(by)
+		case fit:
+			c.inheritFromWorld(s.options.Flags, tags)
+		}
+	}
+}
+
+func (s *search) wantedNow(n *name) {
+	s.enqueue(n, false)
+	s.recheckWaiting(n)
+	s.markDirty(n)
+}
+
+// inheritFrom hands on what a package demands of what it depends on.
+func (k *pack) inheritFrom(by *pack) {
+	k.flags |= by.inherit
+	k.inherit |= by.inherit
+	k.tagsAllowed |= by.tagsAllowed
+	k.tagOK = k.tagOK || k.had&k.tagsAllowed != 0
+}
+
+func (k *pack) inheritFromWorld(f Flags, tags uint64) {
+	k.flags |= f
+	k.inherit |= f
+	k.tagsAllowed |= tags
+	k.tagPreferred = k.had&tags != 0
+	k.tagOK = k.tagOK || k.had&k.tagsAllowed != 0
+}
+
+// closePack takes a package out of the choice, and has everybody look again
+// who counted on it.
+func (s *search) closePack(k *pack, why rejection) {
+	if k.open {
+		k.rejection = why
+	}
+	k.open = false
+	s.recheckDependents(k.name)
+	for _, d := range k.provides {
+		s.recheckDependents(d.name)
+	}
+	s.recheckWaitingFor(k)
+}
+
+func (s *search) recheckDependents(n *name) {
+	for _, d := range n.dependents {
+		if d.seen {
+			d.recheckDepends = true
+			s.markDirty(d)
+		}
+	}
+}
+
+func (s *search) recheckWaiting(n *name) {
+	for _, w := range n.waiting {
+		if w.seen && !w.dead {
+			w.recheckInstallIf = true
+			s.markDirty(w)
+		}
+	}
+}
+
+func (s *search) recheckWaitingFor(k *pack) {
+	s.recheckWaiting(k.name)
+	for _, d := range k.provides {
+		s.recheckWaiting(d.name)
+	}
+}
+
+func (s *search) markDirty(n *name) {
+	if n.isDirty || n.decided || n.demand == 0 && !n.recheckInstallIf {
+		return
+	}
+	n.isDirty = true
+	s.dirty = append(s.dirty, n)
+}
+
+func (s *search) reviewDirty() {
+	for len(s.dirty) > 0 {
+		n := s.dirty[0]
+		s.dirty = s.dirty[1:]
+		n.isDirty = false
+		if !n.decided {
+			s.review(n)
+		}
+	}
+}
+
+// review looks at a name again: which candidates are still open, and what all
+// of them have in common.
+func (s *search) review(n *name) {
+	recheckDepends, recheckInstallIf := n.recheckDepends, n.recheckInstallIf
+	n.recheckDepends, n.recheckInstallIf = false, false
+
+	var first *pack
+	options, foreign := 0, 0
+	ready := false
+	n.selfMoved, n.dead = false, true
+	for _, c := range n.candidates {
+		c.merging = false
+		if c.open && recheckDepends {
+			s.checkDepends(c.pack)
+		}
+		if !c.open {
+			continue
+		}
+		if recheckInstallIf {
+			s.checkInstallIf(c.pack)
+		}
+		n.selfMoved = n.selfMoved || c.triggered
+		n.dead = n.dead && c.barred
+		ready = ready || c.triggered
+		if n.demand == 0 {
+			continue
+		}
+		c.merging = true
+		if first == nil {
+			first = c.pack
+		}
+		c.tally(options)
+		options++
+		if !c.tagOK {
+			foreign++
+		}
+		ready = ready || c.selectable()
+	}
+	n.choice = options > 1 || foreign > 0
+	changed := ready != n.ready
+	n.ready = ready
+
+	if first != nil {
+		for _, c := range n.candidates {
+			c.usable = c.merging
+		}
+		s.propagate(n, first, options)
+	}
+	n.settled = true
+	for _, d := range n.dependents {
+		if d.seen && !d.decided {
+			n.settled = false
+			break
+		}
+	}
+	s.enqueue(n, changed)
+}
+
+// selectable reports whether the candidate may be chosen without being named:
+// something provided without a version needs a priority, or somebody who wants
+// its package.
+func (c candidate) selectable() bool {
+	return c.version != "" || c.ProviderPriority != 0 || c.name.demand > 0
+}
+
+func (s *search) checkDepends(k *pack) {
+	for _, d := range k.depends {
+		if !possible(d, k) {
+			s.closePack(k, rejection{kind: byDependency, dependency: d.Dependency})
+			return
+		}
+	}
+}
+
+// checkInstallIf finds out whether k's install_if holds by now.
+func (s *search) checkInstallIf(k *pack) {
+	if !k.triggered && !k.barred {
+		k.triggered = s.holds(k)
+	}
+	if !k.triggered {
+		return
+	}
+	for _, d := range k.installIf {
+		if by := d.name.chosen.pack; by != nil {
+			k.inheritFrom(by)
+		} else {
+			k.tagPreferred = false // the absence of something prefers no tag
+		}
+	}
+}
+
+func (s *search) holds(k *pack) bool {
+	for _, d := range k.installIf {
+		if !d.name.decided {
+			if d.Conflict {
+				d.name.probed = true
+				s.enqueue(d.name, false)
+			}
+			return false
+		}
+		if !fits(d, k, d.name.chosen) {
+			k.barred = true
+			return false
+		}
+	}
+	return true
+}
+
+// tally counts the candidate into the names that all candidates so far, of
+// which there are n, depend on or provide. Only those are raised to n+1 which
+// stand at n, so what stands at the number of candidates in the end is common
+// to all.
+func (c candidate) tally(n int) {
+	for _, d := range c.depends {
+		if !d.Conflict && d.name.commonDepends == n {
+			d.name.commonDepends = n + 1
+		}
+	}
+	c.name.tallyProvided(n, c.version)
+	for _, d := range c.provides {
+		d.name.tallyProvided(n, d.Version)
+	}
+}
+
+func (n *name) tallyProvided(count int, v apk.Version) {
+	if n.commonProvides == count {
+		n.commonProvides = count + 1
+		n.commonVirtual = n.commonVirtual || v == ""
+	}
+}
+
+// propagate applies what all open candidates of n have in common, given one of
+// them and how many they are.
+func (s *search) propagate(n *name, first *pack, options int) {
+	for _, d := range first.depends {
+		common := d.name.commonDepends == options
+		d.name.commonDepends = 0
+		switch {
+		case !common:
+		case options == 1:
+			s.constrain(first, d, 0)
+		case d.name.demand == 0:
+			d.name.demand++
+			s.wantedNow(d.name)
+			for _, c := range d.name.candidates {
+				c.inheritFrom(first)
+			}
+		}
+	}
+	s.claim(first.name, n, options)
+	for _, d := range first.provides {
+		s.claim(d.name, n, options)
+	}
+	first.name.commonVirtual = false
+	for _, d := range first.provides {
+		d.name.commonVirtual = false
+	}
+}
+
+// claim closes the candidates of a name that all candidates of n provide too:
+// whoever gets n gets it as well. Those that can stand beside it stay.
+func (s *search) claim(claimed, n *name, options int) {
+	common := claimed.commonProvides == options
+	claimed.commonProvides = 0
+	if !common || claimed == n {
+		return
+	}
+	virtual := claimed.commonVirtual
+	for _, c := range claimed.candidates {
+		if c.open && c.name != n && !(virtual && c.version == "") && !c.goesWith(n, virtual) {
+			s.closePack(c.pack, rejection{kind: byClaim, name: claimed, claimant: n})
+		}
+	}
+}
+
+func (c candidate) goesWith(n *name, virtual bool) bool {
+	for _, d := range c.provides {
+		if d.name == n || virtual && d.Version == "" {
+			return true
+		}
+	}
+	return false
+}
+
+// decide gives a name to the best of its candidates, or to nobody.
+func (s *search) decide(n *name) {
+	best := s.best(n)
+	if best.pack == nil {
+		s.assign(n, candidate{})
+		if n.demand > 0 {
+			s.failures++
+			s.unmet = append(s.unmet, n)
+		}
+		return
+	}
+	k := best.pack
+	switch {
+	case !k.open:
+		s.fail(k, failure{kind: chosenClosed})
+	case !k.tagOK:
+		s.fail(k, failure{kind: chosenUntagged})
+	}
+	s.assign(k.name, candidate{k, k.Version})
+	for _, d := range k.provides {
+		s.assign(d.name, candidate{k, d.Version})
+	}
+	for _, d := range k.depends {
+		s.constrain(k, d, 0)
+	}
+}
+
+func (s *search) best(n *name) candidate {
+	var best candidate
+	if n.demand == 0 && !n.selfMoved {
+		return best
+	}
+	for _, c := range n.candidates {
+		if n.demand == 0 && !(c.triggered && c.tagOK && c.open) || !c.selectable() {
+			continue
+		}
+		if best.pack == nil || s.prefer(c, best) > 0 {
+			best = c
+		}
+	}
+	return best
+}
+
+// assign gives a name away for good. Who else goes by it is out, unless both
+// do so without a version.
+func (s *search) assign(n *name, c candidate) {
+	if n.decided {
+		if c.version != "" || n.chosen.version != "" {
+			s.fail(c.pack, failure{kind: providedTwice, name: n, other: n.chosen.pack})
+			s.fail(n.chosen.pack, failure{kind: providedTwice, name: n, other: c.pack})
+		}
+		return
+	}
+	n.decided, n.chosen = true, c
+	if c.pack != nil && n.demand == 0 && c.triggered {
+		for _, d := range c.installIf {
+			if !d.name.decided {
+				s.constrain(c.pack, d, 0)
+			}
+		}
+	}
+	for _, o := range n.candidates {
+		if o.pack != c.pack && (c.version != "" || o.version != "") {
+			s.closePack(o.pack, rejection{kind: byRival, name: n, by: c.pack})
+		}
+	}
+	s.recheckDependents(n)
+	if c.pack != nil {
+		s.recheckWaitingFor(c.pack)
+	} else {
+		s.recheckWaiting(n)
+	}
+}
+
+// fail counts a failure of k; only its first counts.
+func (s *search) fail(k *pack, why failure) {
+	if k != nil && k.failure.kind == noFailure {
+		k.failure = why
+		s.failures++
+	}
+}
+
+type queueKind int8
+
+const (
+	notQueued queueKind = iota
+	inReady             // queues[0]: some candidate can be chosen
+	inStuck             // queues[1]: none can, yet
+	inForced
+)
+
+// enqueue puts a name where it belongs among those to be decided; again says
+// that it may belong elsewhere than when it was put there.
+func (s *search) enqueue(n *name, again bool) {
+	if n.decided {
+		return
+	}
+	forced := n.settled && n.demand > 0 && n.ready && !n.choice
+	switch {
+	case n.queued == inForced:
+		return
+	case n.queued == notQueued:
+		if n.demand == 0 && !n.selfMoved && !n.probed {
+			return
+		}
+	case !forced && !again:
+		return
+	}
+	if forced {
+		n.queued = inForced
+		s.forced = append(s.forced, n)
+		return
+	}
+	n.queued = inStuck
+	if n.ready {
+		n.queued = inReady
+	}
+	heap.Push(&s.queues[n.queued-inReady], n)
+}
+
+// next takes the name to decide now out of the queues. A name that has been
+// decided meanwhile, or moved to another queue, is passed over.
+func (s *search) next() *name {
+	for len(s.forced) > 0 {
+		n := s.forced[0]
+		s.forced = s.forced[1:]
+		if !n.decided {
+			return n
+		}
+	}
+	for i := range s.queues {
+		for q := &s.queues[i]; q.Len() > 0; {
+			n := heap.Pop(q).(*name)
+			if !n.decided && n.queued == inReady+queueKind(i) {
+				return n
+			}
+		}
+	}
+	return nil
+}
+
+// A queue is a heap of names, the one with the highest order on top.
+type queue []*name
+
+func (q queue) Len() int           { return len(q) }
+func (q queue) Less(i, j int) bool { return q[i].order > q[j].order }
+func (q queue) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
+func (q *queue) Push(x any)        { *q = append(*q, x.(*name)) }
+func (q *queue) Pop() any {
+	old := *q
+	n := old[len(old)-1]
+	*q = old[:len(old)-1]
+	return n
+}
