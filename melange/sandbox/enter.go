@@ -1,0 +1,405 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// stagingPoint is where the host's view is covered while the new root is made: a folder that is always there, since
+// this program was executed through it, and never holds a source.
+const stagingPoint = "/proc"
+
+// overlayLayers is the kernel's limit for one overlay.
+const overlayLayers = 500
+
+// enter interprets a policy. Sources are opened by their names on the host first; then the root changes, and
+// targets are resolved in the new one, so that no link in a layer can lead a mount outside.
+func enter(policy []operation) error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("making mounts private: %w", err)
+	}
+	trees := slices.Repeat([]int{-1}, len(policy)) // detached mounts; -1 for a line that has none
+	open := func(pass func(operation) bool) error {
+		for i, op := range policy {
+			if !pass(op) {
+				continue
+			}
+			fd, err := op.open(i)
+			if err != nil {
+				return fmt.Errorf("%s %s: %w", op.Do, op.name(), err)
+			}
+			trees[i] = fd
+		}
+		return nil
+	}
+	if err := open(func(op operation) bool { return !op.overlay() }); err != nil {
+		return err
+	}
+	if err := stage(); err != nil {
+		return err
+	}
+	if err := open(operation.overlay); err != nil {
+		return err
+	}
+	if err := pivot(trees[0]); err != nil {
+		return fmt.Errorf("changing root: %w", err)
+	}
+	for i, op := range policy[1:] {
+		if err := op.perform(trees[i+1]); err != nil {
+			return fmt.Errorf("%s %s: %w", op.Do, op.name(), err)
+		}
+	}
+	return nil
+}
+
+func (o operation) overlay() bool { return o.Do == doRoot || o.Do == doOverlay }
+
+// name is what an error calls the line: the user's own path.
+func (o operation) name() string {
+	switch {
+	case o.Do == doBind:
+		return o.Source + " at " + o.Target
+	case o.Target != "":
+		return o.Target
+	}
+	return o.Source
+}
+
+// stage covers the staging point with a scratch folder. It goes away with the old root.
+func stage() error {
+	fd, err := newFilesystem("tmpfs", 0, "mode=0755")
+	if err != nil {
+		return fmt.Errorf("making a scratch folder: %w", err)
+	}
+	defer unix.Close(fd)
+	if err := place(fd, stagingPoint); err != nil {
+		return fmt.Errorf("placing a scratch folder: %w", err)
+	}
+	return os.Mkdir(stagingPoint+"/root", 0o755)
+}
+
+// pivot makes the tree the root and lets go of the old one, and with it of every name on the host.
+func pivot(tree int) error {
+	root := stagingPoint + "/root"
+	if err := place(tree, root); err != nil {
+		return err
+	}
+	if err := unix.Chdir(root); err != nil {
+		return os.NewSyscallError("chdir", err)
+	}
+	// The old root ends up on top of the new one, and is taken off there: no folder for it is needed.
+	if err := unix.PivotRoot(".", "."); err != nil {
+		return os.NewSyscallError("pivot_root", err)
+	}
+	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
+		return os.NewSyscallError("umount", err)
+	}
+	return os.NewSyscallError("chdir", unix.Chdir("/"))
+}
+
+// open makes the line's mount, not yet placed anywhere.
+func (o operation) open(line int) (int, error) {
+	switch o.Do {
+	case doRoot, doOverlay:
+		return o.openOverlay(filepath.Join(stagingPoint, strconv.Itoa(line)))
+	case doBind:
+		return o.openBind()
+	case doTmpfs:
+		options := []string{fmt.Sprintf("mode=%o", o.Mode)}
+		if o.Size > 0 {
+			options = append(options, fmt.Sprintf("size=%d", o.Size))
+		}
+		return newFilesystem("tmpfs", o.attributes(), options...)
+	case doProc:
+		return newFilesystem("proc", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+	case doDevpts:
+		return newFilesystem("devpts", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC, "newinstance", "ptmxmode=0666", "mode=0620")
+	case doBinfmt:
+		return o.openBinfmt()
+	}
+	return -1, nil
+}
+
+// attributes: setuid bits mean nothing inside in any case, and device nodes none but those of /dev.
+func (o operation) attributes() uint64 {
+	a := uint64(unix.MOUNT_ATTR_NOSUID)
+	if !o.Device {
+		a |= unix.MOUNT_ATTR_NODEV
+	}
+	if o.ReadOnly {
+		a |= unix.MOUNT_ATTR_RDONLY
+	}
+	return a
+}
+
+func (o operation) openBind() (int, error) {
+	fd, err := cloneTree(o.Source)
+	if err != nil {
+		return -1, err
+	}
+	return fd, setAttributes(fd, o.attributes())
+}
+
+// openOverlay makes an overlay whose writable layer, if any, is in Upper or else in memory, at scratch.
+func (o operation) openOverlay(scratch string) (int, error) {
+	if len(o.Layers) > overlayLayers {
+		return -1, fmt.Errorf("%d layers; the kernel allows %d in one overlay", len(o.Layers), overlayLayers)
+	}
+	upper := o.Upper
+	if upper == "" && !o.ReadOnly {
+		if err := scratchUpper(scratch, o.Size); err != nil {
+			return -1, err
+		}
+		upper = scratch
+	}
+	fs, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return -1, os.NewSyscallError("fsopen", err)
+	}
+	defer unix.Close(fs)
+	// trusted.* attributes are not for user namespaces.
+	if err := unix.FsconfigSetFlag(fs, "userxattr"); err != nil {
+		return -1, describe(fs, err)
+	}
+	for i := len(o.Layers) - 1; i >= 0; i-- { // the first one named is the topmost
+		if err := unix.FsconfigSetString(fs, "lowerdir+", o.Layers[i]); err != nil {
+			return -1, fmt.Errorf("layer %s: %w", o.Layers[i], describe(fs, err))
+		}
+	}
+	if upper != "" {
+		if err := writable(fs, upper); err != nil {
+			return -1, err
+		}
+	}
+	return finishFilesystem(fs, o.attributes())
+}
+
+// scratchUpper makes a filesystem in memory of the size for a writable layer.
+func scratchUpper(dir string, size int64) error {
+	options := []string{"mode=0755"}
+	if size > 0 {
+		options = append(options, fmt.Sprintf("size=%d", size))
+	}
+	fd, err := newFilesystem("tmpfs", 0, options...)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	return place(fd, dir)
+}
+
+// writable adds upper's folders to an overlay. What lies in work is the kernel's, and of no use to a later
+// mount: it is made anew, which also clears the mark that a volatile mount leaves.
+func writable(fs int, upper string) error {
+	work := filepath.Join(upper, "work")
+	if err := os.RemoveAll(work); err != nil {
+		return err
+	}
+	for _, dir := range []string{filepath.Join(upper, "upper"), work} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	if err := unix.FsconfigSetString(fs, "upperdir", filepath.Join(upper, "upper")); err != nil {
+		return describe(fs, err)
+	}
+	if err := unix.FsconfigSetString(fs, "workdir", work); err != nil {
+		return describe(fs, err)
+	}
+	// Nothing waits for the disk: after a crash a build is made again.
+	return describe(fs, unix.FsconfigSetFlag(fs, "volatile"))
+}
+
+// perform does the line inside the new root.
+func (o operation) perform(tree int) error {
+	switch o.Do {
+	case doDirectory:
+		return o.directory()
+	case doLink:
+		return os.Symlink(o.Source, o.Target)
+	case doSeal:
+		return seal(o.Target)
+	case doMask:
+		return mask(o.Target)
+	case doHostname:
+		return os.NewSyscallError("sethostname", unix.Sethostname([]byte(o.Source)))
+	case doLoopback:
+		return raiseLoopback()
+	}
+	if tree < 0 {
+		return nil
+	}
+	defer unix.Close(tree)
+	if err := o.makeTarget(tree); err != nil {
+		return err
+	}
+	return place(tree, o.Target)
+}
+
+func (o operation) directory() error {
+	if err := os.MkdirAll(o.Target, 0o755); err != nil {
+		return err
+	}
+	return unix.Chmod(o.Target, o.Mode)
+}
+
+// makeTarget makes the place for a mount: a folder, or a file when the mount is of a file.
+func (o operation) makeTarget(tree int) error {
+	var top unix.Stat_t
+	if err := unix.Fstat(tree, &top); err != nil {
+		return os.NewSyscallError("fstat", err)
+	}
+	if top.Mode&unix.S_IFMT == unix.S_IFDIR {
+		return ignoreExisting(os.MkdirAll(o.Target, 0o755))
+	}
+	if _, err := os.Stat(o.Target); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(o.Target), 0o755); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(o.Target, os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// seal makes what is at the path read-only: a clone of it is placed on top.
+func seal(path string) error {
+	fd, err := cloneTree(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	// Not recursive: what is mounted below has been given its own attributes.
+	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
+	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &attr); err != nil {
+		return os.NewSyscallError("mount_setattr", err)
+	}
+	return place(fd, path)
+}
+
+// mask covers what is at the path with nothing.
+func mask(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var fd int
+	if info.IsDir() {
+		fd, err = newFilesystem("tmpfs", unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV, "mode=0555", "size=4096")
+	} else {
+		fd, err = cloneTree("/dev/null")
+	}
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return place(fd, path)
+}
+
+func ignoreExisting(err error) error {
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
+}
+
+func raiseLoopback() error {
+	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	defer unix.Close(s)
+	lo, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	lo.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	return os.NewSyscallError("ioctl", unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, lo))
+}
+
+// cloneTree opens what is at a path as a mount of its own, with everything mounted below.
+func cloneTree(path string) (int, error) {
+	fd, err := unix.OpenTree(unix.AT_FDCWD, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
+	if err != nil {
+		return -1, os.NewSyscallError("open_tree", err)
+	}
+	return fd, nil
+}
+
+// setAttributes adds attributes to a detached mount and all below it.
+func setAttributes(fd int, set uint64) error {
+	attr := unix.MountAttr{Attr_set: set}
+	return os.NewSyscallError("mount_setattr", unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &attr))
+}
+
+// place puts a detached mount where a path leads.
+func place(fd int, path string) error {
+	err := unix.MoveMount(fd, "", unix.AT_FDCWD, path, unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_SYMLINKS)
+	return os.NewSyscallError("move_mount", err)
+}
+
+// newFilesystem makes a detached mount of a filesystem with options, "key" or "key=value".
+func newFilesystem(kind string, attributes uint64, options ...string) (int, error) {
+	fs, err := unix.Fsopen(kind, unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return -1, os.NewSyscallError("fsopen", err)
+	}
+	defer unix.Close(fs)
+	for _, option := range options {
+		key, value, ok := strings.Cut(option, "=")
+		if ok {
+			err = unix.FsconfigSetString(fs, key, value)
+		} else {
+			err = unix.FsconfigSetFlag(fs, key)
+		}
+		if err != nil {
+			return -1, fmt.Errorf("option %s: %w", option, describe(fs, err))
+		}
+	}
+	return finishFilesystem(fs, attributes)
+}
+
+func finishFilesystem(fs int, attributes uint64) (int, error) {
+	if err := unix.FsconfigCreate(fs); err != nil {
+		return -1, describe(fs, err)
+	}
+	fd, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, int(attributes))
+	if err != nil {
+		return -1, os.NewSyscallError("fsmount", err)
+	}
+	return fd, nil
+}
+
+// describe adds what the kernel has to say about a filesystem that it would not make.
+func describe(fs int, err error) error {
+	if err == nil {
+		return nil
+	}
+	err = os.NewSyscallError("fsconfig", err)
+	buf := make([]byte, 1<<10)
+	n, readErr := unix.Read(fs, buf)
+	if readErr != nil || n == 0 {
+		return err
+	}
+	return fmt.Errorf("%w (%s)", err, strings.TrimSpace(string(buf[:n])))
+}

@@ -1,0 +1,218 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+
+	"distro.internal/shared/filetree"
+	"golang.org/x/sys/unix"
+)
+
+// guest is the agent's own side: process 1 inside. It forks commands and reaps everything; it ends with the wire.
+type guest struct {
+	wire  *wire
+	cause atomic.Pointer[string] // the limit that ended the running command
+}
+
+// serve answers requests until the caller is gone. Commands are forked before the next request is read, so a
+// Kill always finds what it is meant for.
+func serve(w *wire) error {
+	g := &guest{wire: w}
+	if err := g.prepare(); err != nil {
+		return err
+	}
+	if err := w.send(reply{}); err != nil {
+		return err
+	}
+	for {
+		var r request
+		files, err := w.receive(&r)
+		if err != nil {
+			os.Exit(0) // and so ends everything inside
+		}
+		switch {
+		case r.Kill:
+			killAll()
+		case r.Run != nil:
+			g.run(r.Run, files)
+		case r.Tar != "":
+			go g.tar(r.Tar, files)
+		}
+	}
+}
+
+// prepare makes the agent fit to be process 1 among commands that it does not trust.
+func (g *guest) prepare() error {
+	unix.CloseOnExec(controlFD)
+	// Signals without a handler do not reach process 1, but the runtime handles some by ending. Caught ones, unlike
+	// ignored ones, are back to normal in the commands.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGABRT, syscall.SIGPIPE)
+	unix.Umask(0o022)
+	// When the machine runs out of memory, the sandbox goes before its caller. Failing to say so harms nobody.
+	os.WriteFile("/proc/self/oom_score_adj", []byte("500"), 0)
+	// Commands are root like the agent. This keeps them from its memory, its files, and its program, which is the
+	// caller's on the host.
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("protecting the agent: %w", err)
+	}
+	return os.NewSyscallError("setrlimit", unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}))
+}
+
+// run starts the command and answers when it and all that it started are gone.
+func (g *guest) run(r *run, files []*os.File) {
+	g.cause.Store(nil)
+	pid, err := g.start(r, files)
+	closeAll(files)
+	if err != nil {
+		g.wire.send(reply{Error: err.Error()})
+		return
+	}
+	done := make(chan struct{})
+	go g.watch(r.Limits, done)
+	go func() {
+		status := reap(pid)
+		close(done)
+		answer := reply{Status: status, Full: full("/")}
+		if cause := g.cause.Load(); cause != nil {
+			answer.Cause = *cause
+		}
+		g.wire.send(answer)
+	}()
+}
+
+func (g *guest) start(r *run, files []*os.File) (int, error) {
+	program, err := lookPath(r.Args[0], r.Env, r.Dir)
+	if err != nil {
+		return 0, err
+	}
+	if info, err := os.Stat(r.Dir); err != nil {
+		return 0, err
+	} else if !info.IsDir() {
+		return 0, &fs.PathError{Op: "chdir", Path: r.Dir, Err: syscall.ENOTDIR}
+	}
+	attr := &syscall.ProcAttr{Dir: r.Dir, Env: r.Env, Sys: &syscall.SysProcAttr{Setsid: true}}
+	if r.UID != 0 || r.GID != 0 {
+		attr.Sys.Credential = &syscall.Credential{Uid: uint32(r.UID), Gid: uint32(r.GID), NoSetGroups: !maySetGroups()}
+	}
+	if r.TTY {
+		master, slave, err := openTerminal(r.UID, r.GID)
+		if err != nil {
+			return 0, fmt.Errorf("making a terminal: %w", err)
+		}
+		defer master.Close()
+		defer slave.Close()
+		if err := g.wire.send(reply{TTY: true}, master); err != nil {
+			return 0, err
+		}
+		files = []*os.File{slave, slave, slave}
+		attr.Sys.Setctty, attr.Sys.Ctty = true, 0
+	}
+	for _, f := range files {
+		attr.Files = append(attr.Files, f.Fd())
+	}
+	pid, err := syscall.ForkExec(program, r.Args, attr)
+	if err != nil {
+		return 0, &fs.PathError{Op: "exec", Path: program, Err: err}
+	}
+	return pid, nil
+}
+
+// maySetGroups: a namespace of a single id must keep the caller's groups.
+func maySetGroups() bool {
+	data, err := os.ReadFile("/proc/self/setgroups")
+	return err == nil && strings.TrimSpace(string(data)) == "allow"
+}
+
+// reap waits for the command, kills what it left behind, and returns when process 1 is alone. All orphans are
+// its children by then, so having no children means that there are no processes.
+func reap(pid int) (status syscall.WaitStatus) {
+	for {
+		var ws syscall.WaitStatus
+		switch p, err := syscall.Wait4(-1, &ws, syscall.WALL, nil); {
+		case err == syscall.EINTR:
+		case err != nil:
+			return status
+		case p == pid:
+			status = ws
+			killAll()
+		}
+	}
+}
+
+// killAll kills every process but this one.
+func killAll() { syscall.Kill(-1, syscall.SIGKILL) }
+
+// full reports whether the filesystem below path has no room left.
+func full(path string) bool {
+	var s unix.Statfs_t
+	return unix.Statfs(path, &s) == nil && s.Bavail == 0
+}
+
+// lookPath finds a program as execvp would, with the PATH of the environment it will have.
+func lookPath(name string, env []string, dir string) (string, error) {
+	if strings.Contains(name, "/") {
+		return name, nil
+	}
+	for _, kv := range env {
+		list, ok := strings.CutPrefix(kv, "PATH=")
+		if !ok {
+			continue
+		}
+		for _, d := range filepath.SplitList(list) {
+			candidate := filepath.Join(d, name)
+			if !filepath.IsAbs(candidate) {
+				candidate = filepath.Join(dir, candidate)
+			}
+			if info, err := os.Stat(candidate); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+				return candidate, nil
+			}
+		}
+	}
+	return "", &exec.Error{Name: name, Err: errors.New("not found in the PATH of the command's environment")}
+}
+
+func openTerminal(uid, gid int) (master, slave *os.File, err error) {
+	master, err = os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	fd := int(master.Fd())
+	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
+		return nil, nil, errors.Join(err, master.Close())
+	}
+	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err != nil {
+		return nil, nil, errors.Join(err, master.Close())
+	}
+	name := fmt.Sprintf("/dev/pts/%d", n)
+	slave, err = os.OpenFile(name, os.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, errors.Join(err, master.Close())
+	}
+	if uid != 0 || gid != 0 {
+		err = os.Chown(name, uid, gid)
+	}
+	return master, slave, err
+}
+
+// tar writes the folder. It is read by its names inside, and nothing else runs that could change them meanwhile.
+func (g *guest) tar(dir string, files []*os.File) {
+	var answer reply
+	tree, err := filetree.Scan(dir, filetree.ScanOptions{})
+	if err == nil {
+		err = filetree.WriteTar(files[0], tree)
+	}
+	if err != nil {
+		answer.Error = err.Error()
+	}
+	closeAll(files)
+	g.wire.send(answer)
+}
