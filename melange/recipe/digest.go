@@ -168,6 +168,7 @@ func (d *digester) source(s Source) {
 	d.number("strip", s.Strip)
 	d.flag("extract", s.Extract)
 	d.flag("delete", s.Delete)
+	d.flag("tip", s.Tip)
 	d.flag("submodules", s.Submodules)
 	d.number("depth", s.Depth)
 	d.list("sparse paths", s.SparsePaths)

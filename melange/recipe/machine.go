@@ -2,6 +2,7 @@ package recipe
 
 import (
 	"cmp"
+	"strconv"
 
 	"distro.internal/shared/apk"
 )
@@ -29,6 +30,7 @@ func (p *planner) machines(env EnvironmentSection) {
 		"cross.triplet.rust.musl":  rustTriplet(p.options.Arch, "musl"),
 		"build.arch":               string(p.options.Arch),
 		"build.goarch":             goArch(p.options.Arch),
+		"build.cross":              strconv.FormatBool(env.Sysroot != nil),
 	} {
 		p.root.set(name, value)
 	}

@@ -33,6 +33,7 @@ type Source struct {
 	// git; the repository is URI
 	Commit      string // hex
 	Branch, Tag string // where to look for the commit
+	Tip         bool   // the commit must be the newest of the branch
 	Submodules  bool
 	Depth       int      // 0: only the commit; -1: all history
 	SparsePaths []string // empty: everything
@@ -52,7 +53,7 @@ type CherryPick struct{ Branch, Commit, Comment string }
 // sourceFields is what with: may say, by kind.
 var sourceFields = map[string][]string{
 	SourceFetch:  {"delete", "directory", "extract", "sha256", "sha512", "strip", "unpinned", "uri"},
-	SourceGit:    {"branch", "cherry-picks", "commit", "depth", "directory", "repository", "sparse-paths", "submodules", "tag"},
+	SourceGit:    {"branch", "cherry-picks", "commit", "depth", "directory", "repository", "sparse-paths", "submodules", "tag", "tip"},
 	SourceGoMod:  {"directory"},
 	SourceModule: {"directory", "module", "sum", "version"},
 }
@@ -196,6 +197,7 @@ func (d *declaration) git() {
 	s.Commit = d.digest("commit", "commit", 40)
 	s.Branch = d.text("branch")
 	s.Tag = d.text("tag")
+	s.Tip = d.bool("tip")
 	s.Submodules = d.bool("submodules")
 	s.Depth = d.int("depth")
 	s.SparsePaths = strings.Fields(d.text("sparse-paths"))

@@ -1,0 +1,3 @@
+module distro.internal/pipelines
+
+go 1.26.0
