@@ -21,6 +21,7 @@ type ExtractOptions struct {
 	Xattrs      bool // set extended attributes; an error where the disk or the kernel refuses
 	SkipDevices bool // leave device nodes out instead of making them, which needs a privilege
 	NoSetID     bool // leave out setuid and setgid bits, which would mean the calling user on a disk of theirs
+	OwnerAccess bool // whatever their modes, let the owner read files and change directories
 }
 
 // Extract writes the tree below dir, which is made if missing. What is there under the same name is
@@ -253,11 +254,7 @@ func (x *Extractor) metadata(dir openedDir, name string, e *Entry) error {
 		}
 	}
 	if e.Mode.Type() != fs.ModeSymlink {
-		mode := e.Mode.Perm() | e.Mode&(fs.ModeSetuid|fs.ModeSetgid|fs.ModeSticky)
-		if x.o.NoSetID {
-			mode &^= fs.ModeSetuid | fs.ModeSetgid
-		}
-		if err := dir.root.Chmod(name, mode); err != nil {
+		if err := dir.root.Chmod(name, x.o.mode(e.Mode)); err != nil {
 			return err
 		}
 	}
@@ -274,6 +271,20 @@ func (x *Extractor) metadata(dir openedDir, name string, e *Entry) error {
 		return &fs.PathError{Op: "utimensat", Path: e.Path, Err: err}
 	}
 	return nil
+}
+
+func (o ExtractOptions) mode(mode fs.FileMode) fs.FileMode {
+	bits := mode.Perm() | mode&(fs.ModeSetuid|fs.ModeSetgid|fs.ModeSticky)
+	if o.NoSetID {
+		bits &^= fs.ModeSetuid | fs.ModeSetgid
+	}
+	switch {
+	case o.OwnerAccess && mode.IsDir():
+		bits |= 0o700
+	case o.OwnerAccess:
+		bits |= 0o400
+	}
+	return bits
 }
 
 // written is the time that a tar would hold.

@@ -258,6 +258,21 @@ func (t *Tree) Children(dir string) iter.Seq[*Entry] {
 	}
 }
 
+// Below yields what is below the directory, at any depth, in the order of All.
+func (t *Tree) Below(dir string) iter.Seq[*Entry] {
+	return func(yield func(*Entry) bool) {
+		n := t.find(dir)
+		if n == nil {
+			return
+		}
+		for _, c := range n.children {
+			if !c.walk(yield) {
+				return
+			}
+		}
+	}
+}
+
 // Open returns the content of e, for a hard link that of the file it names.
 func (t *Tree) Open(e *Entry) (io.ReadCloser, error) {
 	if e.HardLink {

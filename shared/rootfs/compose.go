@@ -1,0 +1,226 @@
+package rootfs
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+
+	"distro.internal/shared/filetree"
+)
+
+// Compose says what an environment has besides its packages.
+type Compose struct {
+	Database
+	Users []User // besides root and build (1000, /home/build); added unless their name or number is taken
+
+	// Bare leaves out all that no package brings: no accounts, no apk database. For a tree that is only
+	// looked into, such as the root of a target that is built for.
+	Bare bool
+}
+
+// A Root is an environment as the layers of an overlay.
+type Root struct {
+	Layers []string // directories, lowest first
+	Key    string   // a digest of all that went into it
+}
+
+// maxLayers is how many layers the kernel's overlay takes.
+const maxLayers = 500
+
+// Compose puts the packages, in the order of installation, above each other and a generated layer on top
+// of them. Packages that cannot be in one tree are a *Conflict. What was composed once is only looked up.
+func (s Store) Compose(ctx context.Context, layers []Layer, o Compose) (Root, error) {
+	root, err := s.compose(ctx, layers, o)
+	if err != nil {
+		return Root{}, fmt.Errorf("composing root: %w", err)
+	}
+	return root, nil
+}
+
+func (s Store) compose(ctx context.Context, layers []Layer, o Compose) (Root, error) {
+	root := Root{Key: composeKey(layers, o)}
+	for _, l := range layers {
+		if !slices.Contains(root.Layers, l.Dir) { // packages without files share one directory
+			root.Layers = append(root.Layers, l.Dir)
+		}
+		s.use(filepath.Dir(l.Dir))
+	}
+	dir := filepath.Join(s.Dir, "roots", root.Key)
+	if !s.present(dir) {
+		if err := s.make(dir, func(temp string) error { return composeInto(ctx, temp, layers, o) }); err != nil {
+			return Root{}, err
+		}
+	}
+	root.Layers = append(root.Layers, filepath.Join(dir, "root"))
+	if len(root.Layers) > maxLayers {
+		return Root{}, fmt.Errorf("%d layers, and the kernel's overlay takes %d", len(root.Layers), maxLayers)
+	}
+	return root, nil
+}
+
+// composeFormat is the version of what the top layer holds.
+const composeFormat = "root 1"
+
+func composeKey(layers []Layer, o Compose) string {
+	h := sha256.New()
+	e := json.NewEncoder(h) // of strings, numbers and sorted maps: canonical
+	e.Encode(composeFormat)
+	for _, l := range layers {
+		e.Encode([]string{l.Package.DataHash, l.Package.Checksum.String()})
+	}
+	e.Encode(o)
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func composeInto(ctx context.Context, temp string, layers []Layer, o Compose) error {
+	packages := make([]Opened, len(layers))
+	for i, l := range layers {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		var err error
+		if packages[i], err = l.Open(); err != nil {
+			return err
+		}
+	}
+	m, err := merge(packages)
+	if err != nil {
+		return err
+	}
+	c := composer{all: m.tree, top: filetree.New()}
+	if err := c.restore(m); err != nil {
+		return err
+	}
+	if !o.Bare {
+		if err := c.generate(m, o); err != nil {
+			return err
+		}
+	}
+	err = filetree.Extract(c.top, filepath.Join(temp, "root"), filetree.ExtractOptions{OwnerAccess: true, NoSetID: true, SkipDevices: true})
+	if err != nil {
+		return err
+	}
+	if err := os.Chmod(filepath.Join(temp, "root"), 0o755); err != nil {
+		return err
+	}
+	return stampBoot(temp)
+}
+
+// composer writes the top layer: each entry goes into the whole tree as well, which shows what is
+// visible, and through whose links the way leads.
+type composer struct{ all, top *filetree.Tree }
+
+// restore puts into the top layer what a higher layer hides though apk would not: files that stay with
+// the package installed first, and hard links that were broken by another package.
+func (c composer) restore(m *merged) error {
+	for e := range m.tree.All() {
+		if owner, owned := m.owner[e.Path]; owned && m.top[e.Path] != owner {
+			if e.HardLink {
+				file, err := linkedFile(m.tree, e)
+				if err != nil {
+					return err
+				}
+				e = file
+			}
+			if err := c.put(*e); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// linkedFile is the file that a hard link names, under the link's own name.
+func linkedFile(t *filetree.Tree, link *filetree.Entry) (*filetree.Entry, error) {
+	file, ok := t.Lookup(link.Link)
+	if !ok {
+		return nil, fmt.Errorf("hard link %s: %s: %w", link.Path, link.Link, fs.ErrNotExist)
+	}
+	twin := *file
+	twin.Path = link.Path
+	return &twin, nil
+}
+
+func (c composer) generate(m *merged, o Compose) error {
+	at := epoch
+	if err := c.putAll(skeleton(c.all, at)); err != nil {
+		return err
+	}
+	es, err := o.Database.entries(m.installed(), at)
+	if err == nil {
+		err = c.putAll(es)
+	}
+	if err != nil {
+		return err
+	}
+	if es, err = accounts(c.all, slices.Concat([]User{superuser, builder}, o.Users), at); err == nil {
+		err = c.putAll(es)
+	}
+	if err != nil {
+		return err
+	}
+	for _, generate := range []generator{BusyboxLinks, Certificates} {
+		es, err := generate(c.all, at)
+		if err == nil {
+			err = c.putAll(es)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c composer) putAll(es []filetree.Entry) error {
+	slices.SortStableFunc(es, byPath)
+	for _, e := range es {
+		if err := c.put(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// put places e in both trees. A directory of the top layer hides the metadata of the same one below, so
+// the way to e has what is visible there.
+func (c composer) put(e filetree.Entry) error {
+	dir, err := throughLinks(c.all, path.Dir(e.Path))
+	if err != nil {
+		return fmt.Errorf("placing %s: %w", e.Path, err)
+	}
+	e.Path = path.Join(dir, path.Base(e.Path))
+	if err := c.all.Put(e); err != nil {
+		return err
+	}
+	for _, parent := range parents(e.Path) {
+		if p, ok := c.all.Lookup(parent); ok {
+			if err := c.top.Put(*p); err != nil {
+				return err
+			}
+		}
+	}
+	return c.top.Put(e)
+}
+
+// parents lists the directories above name, the highest first.
+func parents(name string) []string {
+	var dirs []string
+	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
+		dirs = append(dirs, dir)
+	}
+	slices.Reverse(dirs)
+	return dirs
+}
+
+// Check tells whether the packages could be in one tree, without making it.
+func Check(packages []Opened) error {
+	_, err := merge(packages)
+	return err
+}

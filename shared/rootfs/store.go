@@ -1,0 +1,447 @@
+// Package rootfs turns packages into a root: into the layers of an overlay in which a build runs, and into
+// the file tree of an image.
+//
+// It knows how the files of several packages come to lie in one tree, which of two packages has a file that
+// both bring, and what a system needs besides the files of its packages. It runs no scripts, mounts
+// nothing, and does not choose packages.
+//
+// A Store is a directory that any number of processes use at the same time:
+//
+//	<hash>/root    the files of the package whose data section has that SHA-256
+//	<hash>/names   what the package says of them (owners, modes, links, checksums), as JSON
+//	<hash>/boot    in which run of the machine the files were last known to be whole
+//	roots/<key>/   the generated top layer of an environment
+//	tmp/           what is being made; it gets its name when it is whole
+//	locks/         one file for each package while it is unpacked
+package rootfs
+
+import (
+	"context"
+	"crypto/sha1"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"distro.internal/shared/apk"
+	"distro.internal/shared/filetree"
+)
+
+// A Store keeps unpacked packages. Their files belong to the calling user and are for the layers of an
+// overlay; the owners that a package gives them are remembered beside.
+type Store struct {
+	Dir string
+}
+
+// A Layer is one package unpacked.
+type Layer struct {
+	Package *apk.Package
+	Scripts apk.Scripts
+	Dir     string // holds the package's files; nobody may write below it
+}
+
+// Unpack makes the package's files available. The package is verified as v says; its files are unpacked
+// once, and verified before they can be seen. When they are here already only the control section is read.
+func (s Store) Unpack(ctx context.Context, apkFile string, v apk.Verify) (Layer, error) {
+	layer, err := s.unpack(ctx, apkFile, v)
+	if err != nil {
+		return Layer{}, fmt.Errorf("unpacking %s: %w", apkFile, err)
+	}
+	return layer, nil
+}
+
+func (s Store) unpack(ctx context.Context, apkFile string, v apk.Verify) (Layer, error) {
+	f, err := os.Open(apkFile)
+	if err != nil {
+		return Layer{}, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return Layer{}, err
+	}
+	r, err := apk.Open(f, v)
+	if err != nil {
+		return Layer{}, err
+	}
+	r.Package.Size = info.Size()
+	dir := filepath.Join(s.Dir, r.Package.DataHash)
+	layer := Layer{Package: r.Package, Scripts: r.Scripts, Dir: filepath.Join(dir, "root")}
+	if s.present(dir) {
+		return layer, nil
+	}
+	unlock, err := s.lock(r.Package.DataHash, unix.LOCK_EX)
+	if err != nil {
+		return Layer{}, err
+	}
+	defer unlock()
+	if s.present(dir) { // another process was faster
+		return layer, nil
+	}
+	if !s.recover(ctx, dir) {
+		err = s.make(dir, func(temp string) error { return unpackInto(ctx, temp, r) })
+	}
+	return layer, err
+}
+
+// make lets fill write into a new directory, which then becomes dir in one step. If dir is there by
+// then it stays.
+func (s Store) make(dir string, fill func(temp string) error) error {
+	for _, d := range []string{filepath.Join(s.Dir, "tmp"), filepath.Dir(dir)} {
+		if err := os.MkdirAll(d, 0o777); err != nil {
+			return err
+		}
+	}
+	temp, err := os.MkdirTemp(filepath.Join(s.Dir, "tmp"), "unpack-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(temp) // gone already when all went well
+	if err := os.Chmod(temp, 0o755); err != nil {
+		return err
+	}
+	if err := fill(temp); err != nil {
+		return err
+	}
+	err = os.Rename(temp, dir)
+	if errors.Is(err, fs.ErrExist) || errors.Is(err, unix.ENOTEMPTY) {
+		return nil
+	}
+	return err
+}
+
+func unpackInto(ctx context.Context, dir string, r *apk.Reader) error {
+	x, err := filetree.NewExtractor(filepath.Join(dir, "root"), filetree.ExtractOptions{
+		SkipDevices: true, NoSetID: true, OwnerAccess: true,
+	})
+	if err != nil {
+		return err
+	}
+	names, err := extract(ctx, x, r)
+	if err := errors.Join(err, x.Close()); err != nil {
+		return err
+	}
+	if err := os.Chmod(filepath.Join(dir, "root"), 0o755); err != nil {
+		return err
+	}
+	if err := writeNames(filepath.Join(dir, "names"), names); err != nil {
+		return err
+	}
+	return stampBoot(dir)
+}
+
+// extract writes all entries and returns them as a tree, with their checksums. The data section is only
+// known to be the right one after the last of them.
+func extract(ctx context.Context, x *filetree.Extractor, r *apk.Reader) (contents, error) {
+	c := contents{tree: filetree.New(), sums: make(map[string]apk.Checksum)}
+	for {
+		e, content, err := r.Next()
+		if err == io.EOF {
+			return c, nil
+		}
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return c, err
+		}
+		if err := x.Add(e, content); err != nil {
+			return c, err
+		}
+		if err := c.tree.Put(*e); err != nil {
+			return c, err
+		}
+		if sum := r.Sum(); !sum.IsZero() {
+			c.sums[e.Path] = sum
+		}
+	}
+}
+
+// contents is what a package's data section holds: the entries, and the SHA-1 of files and link targets.
+type contents struct {
+	tree *filetree.Tree
+	sums map[string]apk.Checksum
+}
+
+// sum is the checksum of the entry, for a hard link that of the file it names.
+func (c contents) sum(e *filetree.Entry) apk.Checksum {
+	if e.HardLink {
+		return c.sums[e.Link]
+	}
+	return c.sums[e.Path]
+}
+
+// namesFormat is the version of the file "names". Another version is as good as none.
+const namesFormat = 1
+
+type namesFile struct {
+	Format int        `json:"format"`
+	Names  []nameLine `json:"names"`
+}
+
+type nameLine struct {
+	Path     string            `json:"p"`
+	Mode     fs.FileMode       `json:"m"`
+	UID      int               `json:"u,omitempty"`
+	GID      int               `json:"g,omitempty"`
+	User     string            `json:"un,omitempty"`
+	Group    string            `json:"gn,omitempty"`
+	Time     int64             `json:"t"`
+	Size     int64             `json:"s,omitempty"`
+	Link     string            `json:"l,omitempty"`
+	HardLink bool              `json:"h,omitempty"`
+	Major    uint32            `json:"dj,omitempty"`
+	Minor    uint32            `json:"dn,omitempty"`
+	Xattrs   map[string][]byte `json:"x,omitempty"`
+	Sum      []byte            `json:"c,omitempty"`
+}
+
+func writeNames(file string, c contents) error {
+	out := namesFile{Format: namesFormat, Names: make([]nameLine, 0, c.tree.Len())}
+	for e := range c.tree.All() {
+		n := nameLine{
+			Path: e.Path, Mode: e.Mode, UID: e.UID, GID: e.GID, User: e.User, Group: e.Group, Time: unixTime(e.ModTime),
+			Size: e.Size, Link: e.Link, HardLink: e.HardLink, Major: e.DevMajor, Minor: e.DevMinor,
+		}
+		for key, value := range e.Xattrs {
+			if n.Xattrs == nil {
+				n.Xattrs = make(map[string][]byte)
+			}
+			n.Xattrs[key] = []byte(value)
+		}
+		if sum, ok := c.sums[e.Path]; ok {
+			n.Sum = sum[:]
+		}
+		out.Names = append(out.Names, n)
+	}
+	b, err := json.Marshal(out)
+	if err != nil {
+		return err
+	}
+	return writeSynced(file, b)
+}
+
+func unixTime(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.Unix()
+}
+
+func writeSynced(file string, b []byte) error {
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+// readNames returns what the package in dir brings. Files are opened where they were unpacked, and what
+// is read of them is compared with the checksum that the package has for them.
+func readNames(dir string) (contents, error) {
+	b, err := os.ReadFile(filepath.Join(dir, "names"))
+	if err != nil {
+		return contents{}, err
+	}
+	var in namesFile
+	if err := json.Unmarshal(b, &in); err != nil {
+		return contents{}, fmt.Errorf("reading %s: %w", filepath.Join(dir, "names"), err)
+	}
+	if in.Format != namesFormat {
+		return contents{}, fmt.Errorf("reading %s: format %d, not %d", filepath.Join(dir, "names"), in.Format, namesFormat)
+	}
+	root := filepath.Join(dir, "root")
+	c := contents{tree: filetree.New(), sums: make(map[string]apk.Checksum, len(in.Names))}
+	for _, n := range in.Names {
+		e := n.entry()
+		if len(n.Sum) == len(apk.Checksum{}) {
+			c.sums[n.Path] = apk.Checksum(n.Sum)
+		}
+		if e.IsRegular() {
+			e.Open = opener(root, n.Path, n.Size, c.sums[n.Path])
+		}
+		if err := c.tree.Put(e); err != nil {
+			return contents{}, err
+		}
+	}
+	return c, nil
+}
+
+func (n nameLine) entry() filetree.Entry {
+	e := filetree.Entry{
+		Path: n.Path, Mode: n.Mode, UID: n.UID, GID: n.GID, User: n.User, Group: n.Group, ModTime: time.Unix(n.Time, 0).UTC(),
+		Size: n.Size, Link: n.Link, HardLink: n.HardLink, DevMajor: n.Major, DevMinor: n.Minor,
+	}
+	for key, value := range n.Xattrs {
+		if e.Xattrs == nil {
+			e.Xattrs = make(map[string]string)
+		}
+		e.Xattrs[key] = string(value)
+	}
+	return e
+}
+
+func opener(root, name string, size int64, sum apk.Checksum) func() (io.ReadCloser, error) {
+	return func() (io.ReadCloser, error) {
+		f, err := os.OpenInRoot(root, filepath.FromSlash(name))
+		if err != nil {
+			return nil, err
+		}
+		return &storedFile{file: f, size: size, sum: sum, hash: sha1.New()}, nil
+	}
+}
+
+// ErrDamaged is the cause when an unpacked file is not what was unpacked.
+var ErrDamaged = errors.New("the unpacked file was changed")
+
+// storedFile compares a file with its checksum in passing.
+type storedFile struct {
+	file *os.File
+	size int64
+	sum  apk.Checksum // zero: the package has none
+	hash hash.Hash
+	read int64
+}
+
+func (f *storedFile) Read(p []byte) (int, error) {
+	n, err := f.file.Read(p)
+	f.hash.Write(p[:n])
+	f.read += int64(n)
+	if err == io.EOF && (f.read != f.size || (!f.sum.IsZero() && apk.Checksum(f.hash.Sum(nil)) != f.sum)) {
+		return n, fmt.Errorf("%s: %w", f.file.Name(), ErrDamaged)
+	}
+	return n, err
+}
+
+func (f *storedFile) Close() error { return f.file.Close() }
+
+// present reports whether the package is here and whole, and marks it as used.
+//
+// A process that dies leaves the disk right: a directory has its name only once it is whole. A machine
+// that dies may not: the name can be on the disk before the content is. To wait for the disk with each
+// package would cost more than unpacking it, so what was unpacked before the machine last started is not
+// taken for whole until recover has looked at it.
+func (s Store) present(dir string) bool {
+	boot, err := os.ReadFile(filepath.Join(dir, "boot"))
+	if err != nil || string(boot) != bootID() {
+		return false
+	}
+	return s.use(dir)
+}
+
+// use marks the directory as used now, unless GC took it away.
+func (s Store) use(dir string) bool {
+	unlock, err := s.lock("gc", unix.LOCK_SH)
+	if err != nil {
+		return false
+	}
+	defer unlock()
+	info, err := os.Stat(dir)
+	if err != nil {
+		return false
+	}
+	if now := time.Now(); now.Sub(info.ModTime()) > stampEvery {
+		os.Chtimes(dir, time.Time{}, now)
+	}
+	return true
+}
+
+// stampEvery is how coarse the time of last use is.
+const stampEvery = time.Minute
+
+// recover looks at a package that was unpacked before the machine last started: whole it is kept,
+// else removed.
+func (s Store) recover(ctx context.Context, dir string) (whole bool) {
+	if _, err := os.Lstat(dir); err != nil {
+		return false
+	}
+	if err := verify(ctx, dir); err != nil || stampBoot(dir) != nil {
+		s.discard(dir)
+		return false
+	}
+	return s.use(dir)
+}
+
+func verify(ctx context.Context, dir string) error {
+	c, err := readNames(dir)
+	if err != nil {
+		return err
+	}
+	root := filepath.Join(dir, "root")
+	for e := range c.tree.All() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		switch {
+		case e.IsRegular():
+			err = readThrough(c.tree, e)
+		case e.Mode.Type() == fs.ModeSymlink:
+			var target string
+			if target, err = os.Readlink(filepath.Join(root, e.Path)); err == nil && target != e.Link {
+				err = fmt.Errorf("%s: %w", e.Path, ErrDamaged)
+			}
+		case e.Mode&fs.ModeDevice == 0:
+			_, err = os.Lstat(filepath.Join(root, e.Path))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func readThrough(t *filetree.Tree, e *filetree.Entry) error {
+	r, err := t.Open(e)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	_, err = io.Copy(io.Discard, r)
+	return err
+}
+
+func stampBoot(dir string) error {
+	return os.WriteFile(filepath.Join(dir, "boot"), []byte(bootID()), 0o644)
+}
+
+// bootID is another one each time the machine starts. Where the kernel tells none, every package is
+// looked at each time.
+func bootID() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// lock holds the store's lock of that name in the given way until unlock is called.
+func (s Store) lock(name string, how int) (unlock func(), err error) {
+	dir := filepath.Join(s.Dir, "locks")
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, name), os.O_RDWR|os.O_CREATE, 0o666)
+	if err != nil {
+		return nil, err
+	}
+	for err = unix.EINTR; err == unix.EINTR; {
+		err = unix.Flock(int(f.Fd()), how)
+	}
+	if err != nil {
+		f.Close()
+		return nil, &fs.PathError{Op: "lock", Path: f.Name(), Err: err}
+	}
+	return func() { f.Close() }, nil
+}
