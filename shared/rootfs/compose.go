@@ -12,13 +12,15 @@ import (
 	"path/filepath"
 	"slices"
 
+	"distro.internal/shared/apk"
 	"distro.internal/shared/filetree"
 )
 
 // Compose says what an environment has besides its packages.
 type Compose struct {
-	Database
-	Users []User // besides root and build (1000, /home/build); added unless their name or number is taken
+	Arch     apk.Arch
+	World    []apk.Dependency // what was asked for, as etc/apk/world has it
+	Accounts Accounts         // besides root and build (1000, /home/build); added unless name or number is taken
 
 	// Bare leaves out all that no package brings: no accounts, no apk database. For a tree that is only
 	// looked into, such as the root of a target that is built for.
@@ -153,14 +155,18 @@ func (c composer) generate(m *merged, o Compose) error {
 	if err := c.putAll(skeleton(c.all, at)); err != nil {
 		return err
 	}
-	es, err := o.Database.entries(m.installed(), at)
+	es, err := Database{Arch: o.Arch, World: o.World}.entries(m.installed(), at)
 	if err == nil {
 		err = c.putAll(es)
 	}
 	if err != nil {
 		return err
 	}
-	if es, err = accounts(c.all, slices.Concat([]User{superuser, builder}, o.Users), at); err == nil {
+	accounts := Accounts{
+		Users:  slices.Concat(standard.Users, o.Accounts.Users),
+		Groups: slices.Concat(standard.Groups, o.Accounts.Groups),
+	}
+	if es, err = accounts.entries(c.all, at); err == nil {
 		err = c.putAll(es)
 	}
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"strconv"
 	"strings"
 	"time"
 
@@ -76,34 +75,68 @@ func skeleton(t *filetree.Tree, at time.Time) []filetree.Entry {
 	return missing
 }
 
-// A User is a line of etc/passwd, with the group of the same name and number.
-type User struct {
-	Name  string
-	ID    int
-	Home  string
-	Shell string
+// Accounts are lines of etc/passwd and etc/group.
+type Accounts struct {
+	Users  []User
+	Groups []Group
 }
 
-// Builder is the user that builds run for.
-var builder = User{Name: "build", ID: 1000, Home: "/home/build", Shell: "/bin/sh"}
+// A User is a line of etc/passwd.
+type User struct {
+	Name     string
+	UID, GID int
+	Home     string // "" is "/"
+	Shell    string // "" is /bin/sh
+}
 
-var superuser = User{Name: "root", ID: 0, Home: "/root", Shell: "/bin/sh"}
+// A Group is a line of etc/group.
+type Group struct {
+	Name    string
+	GID     int
+	Members []string
+}
 
-// accounts are etc/passwd and etc/group as the packages have them, with the users added that are missing
-// by name and by number, and their homes.
-func accounts(t *filetree.Tree, users []User, at time.Time) ([]filetree.Entry, error) {
-	var passwd, group []string
-	var es []filetree.Entry
-	for _, u := range users {
-		if u.Name == "" || strings.ContainsAny(u.Name+u.Home+u.Shell, ":\n") {
-			return nil, fmt.Errorf("user %q: not a line of etc/passwd", u.Name)
+// standard are the accounts of every environment: builds run as root of their namespace, in the home of
+// the user build.
+var standard = Accounts{
+	Users: []User{
+		{Name: "root", Home: "/root"},
+		{Name: "build", UID: 1000, GID: 1000, Home: "/home/build"},
+	},
+	Groups: []Group{{Name: "root"}, {Name: "build", GID: 1000}},
+}
+
+// lines are those of etc/passwd and etc/group.
+func (a Accounts) lines() (passwd, group []string, err error) {
+	check := func(name string, fields ...string) {
+		if name == "" || strings.ContainsAny(name+strings.Join(fields, ""), ":\n") {
+			err = errors.Join(err, fmt.Errorf("account %q: not a line of etc/passwd or etc/group", name))
 		}
-		id := strconv.Itoa(u.ID)
-		passwd = append(passwd, fmt.Sprintf("%s:x:%s:%s:%s:%s:%s", u.Name, id, id, u.Name, u.Home, u.Shell))
-		group = append(group, fmt.Sprintf("%s:x:%s:", u.Name, id))
+	}
+	for _, u := range a.Users {
+		u.Home, u.Shell = cmp.Or(u.Home, "/"), cmp.Or(u.Shell, "/bin/sh")
+		check(u.Name, u.Home, u.Shell)
+		passwd = append(passwd, fmt.Sprintf("%s:x:%d:%d:%s:%s:%s", u.Name, u.UID, u.GID, u.Name, u.Home, u.Shell))
+	}
+	for _, g := range a.Groups {
+		check(g.Name, g.Members...)
+		group = append(group, fmt.Sprintf("%s:x:%d:%s", g.Name, g.GID, strings.Join(g.Members, ",")))
+	}
+	return passwd, group, err
+}
+
+// entries are etc/passwd and etc/group as the packages have them, with the accounts added of which neither
+// the name nor the number is there, and the users' homes.
+func (a Accounts) entries(t *filetree.Tree, at time.Time) ([]filetree.Entry, error) {
+	passwd, group, err := a.lines()
+	if err != nil {
+		return nil, err
+	}
+	var es []filetree.Entry
+	for _, u := range a.Users {
 		home := strings.TrimPrefix(path.Clean("/"+u.Home), "/")
 		if _, ok := t.Resolve(home); !ok && home != "" {
-			es = append(es, filetree.Entry{Path: home, Mode: fs.ModeDir | 0o755, UID: u.ID, GID: u.ID, ModTime: at})
+			es = append(es, filetree.Entry{Path: home, Mode: fs.ModeDir | 0o755, UID: u.UID, GID: u.GID, ModTime: at})
 		}
 	}
 	for _, f := range []struct {
@@ -121,7 +154,7 @@ func accounts(t *filetree.Tree, users []User, at time.Time) ([]filetree.Entry, e
 	return es, nil
 }
 
-// addAccounts appends the lines of which neither the name nor the number is there.
+// addAccounts appends the lines that are new by name and by number.
 func addAccounts(content []byte, lines []string) []byte {
 	taken := make(map[string]bool)
 	for line := range strings.Lines(string(content)) {

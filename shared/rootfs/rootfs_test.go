@@ -331,7 +331,10 @@ func TestCompose(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := Compose{Database: Database{Arch: "x86_64", World: world}, Users: []User{{Name: "www", ID: 65534, Home: "/srv"}, {Name: "db", ID: 70, Home: "/var/db", Shell: "/bin/sh"}}}
+	o := Compose{Arch: "x86_64", World: world, Accounts: Accounts{
+		Users:  []User{{Name: "www", UID: 65534, GID: 65534, Home: "/srv"}, {Name: "db", UID: 70, GID: 65534, Home: "/var/db"}},
+		Groups: []Group{{Name: "www", GID: 65534, Members: []string{"db", "build"}}},
+	}}
 	root, err := s.Compose(t.Context(), layers, o)
 	if err != nil {
 		t.Fatal(err)
@@ -343,8 +346,8 @@ func TestCompose(t *testing.T) {
 	for name, want := range map[string]string{
 		"etc/apk/arch": "x86_64\n", "etc/apk/world": "busybox\nca-certificates\n",
 		"etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n" +
-			"build:x:1000:1000:build:/home/build:/bin/sh\ndb:x:70:70:db:/var/db:/bin/sh\n",
-		"etc/group":  "root:x:0:\nbuild:x:1000:\nwww:x:65534:\ndb:x:70:\n",
+			"build:x:1000:1000:build:/home/build:/bin/sh\ndb:x:70:65534:db:/var/db:/bin/sh\n",
+		"etc/group":  "root:x:0:\nbuild:x:1000:\nwww:x:65534:db,build\n",
 		bundleFile:   "B\nA\n",
 		"bin/cat":    "own",
 		"bin/sh":     "BB",
