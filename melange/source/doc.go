@@ -1,0 +1,3 @@
+// Package source brings what a recipe is built from onto this machine: files
+// by digest, git commits, Go modules.
+package source
