@@ -124,8 +124,9 @@ func notInName(c rune) bool {
 
 // expander replaces references and collects the mistakes it meets. It is one plan's.
 type expander struct {
-	errs  document.ErrorList
-	stack []*definition // being worked out, outermost first
+	errs     document.ErrorList
+	warnings document.ErrorList
+	stack    []*definition // being worked out, outermost first
 }
 
 // expand returns the text with every reference replaced. Mistakes are collected, with their place; the result is then of
@@ -133,6 +134,22 @@ type expander struct {
 func (x *expander) expand(text document.String, in *scope) string {
 	s, _ := x.try(text, in)
 	return s
+}
+
+// forPeople is expand for text that nothing is decided by. A mistake is a warning, and the text stays as it is.
+func (x *expander) forPeople(text document.String, in *scope) string {
+	before := len(x.errs)
+	value, ok := x.try(text, in)
+	if ok {
+		return value
+	}
+	for _, e := range x.errs[before:] {
+		if !slices.ContainsFunc(x.warnings, func(w *document.Error) bool { return *w == *e }) {
+			x.warnings = append(x.warnings, e)
+		}
+	}
+	x.errs = x.errs[:before]
+	return text.Value
 }
 
 // try is expand that also says whether all went well.

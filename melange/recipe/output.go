@@ -53,7 +53,7 @@ func (p *planner) output(s subject) Output {
 	o := Output{
 		Name:             s.name,
 		Dir:              outputDir(s.name),
-		Description:      p.line(w.Description, in),
+		Description:      p.description(w.Description, in),
 		URL:              p.line(w.URL, in),
 		Commit:           cmp.Or(p.line(w.Commit, in), p.expand(p.recipe.Package.Commit, p.base), p.options.Commit),
 		Licenses:         p.licenses(in),
@@ -76,9 +76,24 @@ func (p *planner) output(s subject) Output {
 }
 
 // line is a text for one line of a package's metadata: folded text may end with a newline, but none can be inside.
-func (p *planner) line(t document.String, in *scope) string {
-	return strings.Join(strings.Fields(p.expand(t, in)), " ")
+func (p *planner) line(t document.String, in *scope) string { return oneLine(p.expand(t, in)) }
+
+// description is a line. What only looks like a reference, such as ${{a || b}}, is text.
+func (p *planner) description(t document.String, in *scope) string {
+	for at := 0; ; {
+		ref, bad, found := nextReference(t.Value, at)
+		if !found {
+			return p.line(t, in)
+		}
+		if bad != nil {
+			p.warnings.Add(t.At(bad.offset), "", "%s", bad.text)
+			return oneLine(t.Value)
+		}
+		at = ref.end
+	}
 }
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 func (p *planner) dependencies(texts []document.String, in *scope) []string {
 	var deps []string

@@ -64,6 +64,9 @@ type Plan struct {
 	LocalFiles  []string // files beside the recipe that go to the workspace, relative to LocalDir, sorted
 	LocalDir    string   // the folder that holds them, relative to the recipe's; empty when there is none
 
+	// Warnings are mistakes in texts for people, which then stay as written.
+	Warnings document.ErrorList
+
 	Capabilities  CapabilitySet // for the processes of steps and tests
 	CPE           string        // the origin's name in vulnerability databases; empty when not given
 	Timeout       time.Duration // of the whole build; 0 means no limit of its own
@@ -114,6 +117,7 @@ func (r *Recipe) Plan(o PlanOptions) (*Plan, error) {
 	if err := p.errs.Err(); err != nil {
 		return nil, err
 	}
+	p.Warnings = p.warnings
 	return &p.Plan, nil
 }
 
@@ -129,6 +133,7 @@ type planner struct {
 	packages []subject
 	removed  map[string]bool // environment packages that a build option takes away
 	added    []document.String
+	aside    int // sources that go outside of the workspace, so far
 }
 
 // A subject is one package of the recipe: the origin or an instance of a subpackage.

@@ -71,7 +71,7 @@ func (p *planner) source(n *PipelineStep, f frame, r *run) {
 			p.errs.Add(w.Key.Pos, document.DidYouMean(w.Key.Value, known), "a %s source has no %q", kind, w.Key.Value)
 		}
 	}
-	d := declaration{planner: p, step: n, frame: f, source: Source{Kind: kind, Output: f.output, Pos: f.pos}}
+	d := declaration{planner: p, step: n, frame: f, run: r, source: Source{Kind: kind, Output: f.output, Pos: f.pos}}
 	d.directory()
 	switch kind {
 	case SourceFetch:
@@ -89,6 +89,7 @@ type declaration struct {
 	*planner
 	step   *PipelineStep
 	frame  frame
+	run    *run
 	source Source
 }
 
@@ -173,9 +174,28 @@ func (d *declaration) directory() {
 	case inside:
 		d.source.Directory = rest
 	default:
-		d.fail("directory", "", "a source goes into %s, not to %s", Workspace, dir)
+		d.outside(dir)
 	}
 }
+
+// outside puts the source into a folder of its own in the workspace, from where a step copies it to its place.
+func (d *declaration) outside(dir string) {
+	name := ".sources/" + strconv.Itoa(d.aside)
+	d.aside++
+	d.source.Directory = name
+	d.run.steps = append(d.run.steps, Step{
+		Name:      "Copy the source to " + dir,
+		Uses:      strings.Join(d.frame.uses, " > "),
+		Script:    "mkdir -p " + quote(dir) + "\ncp -a " + Workspace + "/" + name + "/. " + quote(dir) + "/\n",
+		Dir:       Workspace,
+		Output:    d.frame.output,
+		Pos:       d.frame.pos,
+		ScriptPos: d.frame.pos,
+	})
+}
+
+// quote makes one word of the shell's language.
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 func (d *declaration) fetch() {
 	s := &d.source

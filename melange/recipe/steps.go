@@ -93,7 +93,7 @@ func (p *planner) enter(n *PipelineStep, f frame) frame {
 
 func (p *planner) leaf(n *PipelineStep, f frame) Step {
 	return Step{
-		Name:      p.expand(n.Name, f.scope),
+		Name:      p.forPeople(n.Name, f.scope),
 		Uses:      strings.Join(f.uses, " > "),
 		Script:    p.expand(n.Runs, f.scope),
 		Dir:       f.absolute(),
