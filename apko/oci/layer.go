@@ -36,7 +36,10 @@ const layerFormat = "1"
 // NewLayer makes a layer of segments in the store. Its digests are remembered there by its description, the list of its
 // segments, so that only the first making of a layer reads them.
 func NewLayer(ctx context.Context, store cas.Store, segments []Segment) (*Layer, error) {
-	end, err := endOfArchive(ctx, store)
+	end, err := WriteSegment(ctx, store, func(w io.Writer) error {
+		_, err := w.Write(make([]byte, 1024)) // the end of the archive
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("making layer: %w", err)
 	}

@@ -1,7 +1,6 @@
 package oci
 
 import (
-	"archive/tar"
 	"bufio"
 	"context"
 	"errors"
@@ -36,26 +35,8 @@ type Blob struct {
 // compressionLevel is spent once per package and saved on each push and pull.
 const compressionLevel = 6
 
-// WriteSegment stores the entries that write writes.
-func WriteSegment(ctx context.Context, store cas.Store, write func(*tar.Writer) error) (Segment, error) {
-	return writeSegment(ctx, store, func(w io.Writer) error {
-		tw := tar.NewWriter(w)
-		if err := write(tw); err != nil {
-			return err
-		}
-		return tw.Flush() // no Close: the end of the archive is the layer's
-	})
-}
-
-// endOfArchive is the two zero blocks.
-func endOfArchive(ctx context.Context, store cas.Store) (Segment, error) {
-	return writeSegment(ctx, store, func(w io.Writer) error {
-		_, err := w.Write(make([]byte, 1024))
-		return err
-	})
-}
-
-func writeSegment(ctx context.Context, store cas.Store, write func(io.Writer) error) (Segment, error) {
+// WriteSegment stores what write writes: whole tar entries, without an end of the archive.
+func WriteSegment(ctx context.Context, store cas.Store, write func(io.Writer) error) (Segment, error) {
 	var s Segment
 	g, ctx := errgroup.WithContext(ctx)
 	plain := putBlob(ctx, g, store, &s.Plain)

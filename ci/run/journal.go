@@ -11,17 +11,18 @@ import (
 	"time"
 )
 
-// A Record is one line of a journal: how a node ended, and the key under which
-// its result can be found.
+// A Record is one line of a journal: how a node ended, and under which
+// keys its results can be found.
 type Record struct {
 	Time   time.Time     `json:"time"`
 	Node   string        `json:"node"`
 	Status Status        `json:"status"`
-	Key    string        `json:"key,omitempty"`
 	Took   time.Duration `json:"took,omitempty"` // nanoseconds
 	Note   string        `json:"note,omitempty"`
 	Error  string        `json:"error,omitempty"`
-	Log    string        `json:"log,omitempty"`
+
+	Keys    map[string]string `json:"keys,omitempty"`    // digests of the action keys, by their kind
+	Content string            `json:"content,omitempty"` // digest of what dependents see
 }
 
 // A Journal is an append-only file of records, one JSON object a line. A line

@@ -129,8 +129,8 @@ func TestJournalSurvivesATornLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, r := range []Record{
-		{Node: "a", Status: Built, Key: "k1", Took: time.Second},
-		{Node: "a", Status: Cached, Key: "k2"},
+		{Node: "a", Status: Built, Content: "k1", Took: time.Second},
+		{Node: "a", Status: Cached, Content: "k2"},
 		{Node: "b", Status: Failed, Error: "exit 1"},
 		{Node: "b", Status: Skipped},
 	} {
@@ -158,7 +158,7 @@ func TestJournalSurvivesATornLine(t *testing.T) {
 		}
 		a, _ := j.Last("a")
 		b, _ := j.Last("b")
-		if _, ok := j.Last("c"); !ok || a.Key != "k2" || b.Error != "exit 1" || j.Took("a") != time.Second {
+		if _, ok := j.Last("c"); !ok || a.Content != "k2" || b.Error != "exit 1" || j.Took("a") != time.Second {
 			t.Fatalf("cut by %d: %+v %+v", cut, a, b)
 		}
 	}

@@ -18,23 +18,23 @@ import (
 
 // guest is the agent's own side: process 1 inside. It forks commands and reaps everything; it ends with the wire.
 type guest struct {
-	wire  *wire
-	cause atomic.Pointer[string] // the limit that ended the running command
+	wire         *wire
+	memoryMounts []string               // filesystems whose content counts as memory
+	cause        atomic.Pointer[string] // the limit that ended the running command
 }
 
 // serve answers requests until the caller is gone. Commands are forked before the next request is read, so a
 // Kill always finds what it is meant for.
-func serve(w *wire) error {
-	g := &guest{wire: w}
+func (g *guest) serve() error {
 	if err := g.prepare(); err != nil {
 		return err
 	}
-	if err := w.send(reply{}); err != nil {
+	if err := g.wire.send(reply{}); err != nil {
 		return err
 	}
 	for {
 		var r request
-		files, err := w.receive(&r)
+		files, err := g.wire.receive(&r)
 		if err != nil {
 			os.Exit(0) // and so ends everything inside
 		}
@@ -69,6 +69,12 @@ func (g *guest) prepare() error {
 // run starts the command and answers when it and all that it started are gone.
 func (g *guest) run(r *run, files []*os.File) {
 	g.cause.Store(nil)
+	if r.Limits.Pids > 0 {
+		// Where the kernel counts processes for each namespace, this stops what is faster than the watch. Root of the
+		// host is exempt, and a kernel that refuses leaves it to the watch.
+		n := uint64(r.Limits.Pids + agentTasks)
+		unix.Setrlimit(unix.RLIMIT_NPROC, &unix.Rlimit{Cur: n, Max: n})
+	}
 	pid, err := g.start(r, files)
 	closeAll(files)
 	if err != nil {

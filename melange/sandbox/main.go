@@ -82,7 +82,8 @@ func setup(w *wire) error {
 	if err := surrender(); err != nil {
 		return err
 	}
-	return serve(w)
+	g := &guest{wire: w, memoryMounts: memoryMounts(r.Policy)}
+	return g.serve()
 }
 
 // closeInherited closes what the caller was started with and did not mark to be closed: a make's job server, a

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 )
 
@@ -44,8 +45,9 @@ const (
 
 // These touch no files.
 const (
-	doHostname action = "hostname"
-	doLoopback action = "loopback"
+	doHostname   action = "hostname"
+	doLoopback   action = "loopback"
+	doProcessors action = "processors" // commands see and use Size of them
 )
 
 // policy decides everything: the setup stage has no choices left.
@@ -70,6 +72,9 @@ func (s *Sandbox) policy() ([]operation, error) {
 	p = append(p, operation{Do: doSeal, Target: "/dev"})
 	if !s.Network {
 		p = append(p, operation{Do: doLoopback})
+	}
+	if s.Limits.CPU > 0 {
+		p = append(p, operation{Do: doProcessors, Size: int64(math.Ceil(s.Limits.CPU))})
 	}
 	hostname := s.Hostname
 	if hostname == "" {
@@ -155,4 +160,16 @@ func (s *Sandbox) emulators() ([]operation, error) {
 		p[0].Emulators = append(p[0].Emulators, emulator{arch, s.Emulators[arch]})
 	}
 	return p, nil
+}
+
+// memoryMounts lists the filesystems of a policy that hold files in memory.
+func memoryMounts(policy []operation) []string {
+	var mounts []string
+	for _, op := range policy {
+		writable := op.Do == doTmpfs && !op.ReadOnly || op.overlay() && op.Upper == "" && !op.ReadOnly
+		if writable {
+			mounts = append(mounts, op.Target)
+		}
+	}
+	return mounts
 }

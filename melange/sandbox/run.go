@@ -65,8 +65,9 @@ func (c Command) request(env []string, l Limits) *run {
 func (a *Agent) await(ctx context.Context, s *streams) (*reply, string) {
 	var cause string
 	wall, silence := timer(a.limits.Wall), timer(a.limits.Silence)
-	groups := a.group.ticks()
-	interrupted, flood := ctx.Done(), s.flood
+	ticker := a.group.ticker()
+	defer ticker.Stop()
+	groups, interrupted, flood := ticker.C, ctx.Done(), s.flood
 	var overdue <-chan time.Time
 	kill := func(why string) {
 		cause = why

@@ -287,7 +287,8 @@ type directory struct {
 	files []InstalledName
 }
 
-// directories groups the names by directory, both in byte order.
+// directories groups the names by directory: these in the order of the package,
+// as apk leaves them, the names in each in byte order.
 func (p *InstalledPackage) directories() []directory {
 	at := make(map[string]int)
 	var dirs []directory
@@ -311,7 +312,6 @@ func (p *InstalledPackage) directories() []directory {
 	for _, d := range dirs {
 		slices.SortFunc(d.files, func(a, b InstalledName) int { return cmp.Compare(a.Path, b.Path) })
 	}
-	slices.SortFunc(dirs, func(a, b directory) int { return cmp.Compare(a.name.Path, b.name.Path) })
 	return dirs
 }
 

@@ -7,6 +7,7 @@ package apk
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -16,6 +17,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"distro.internal/shared/filetree"
 )
@@ -117,8 +120,10 @@ func TestJudgeInstall(t *testing.T) {
 	j.apk("verify", "repo/x86_64/APKINDEX.tar.gz")
 	out := j.apk("add", "--root", j.path("root"), "--initdb", "--no-scripts", "--repository", j.path("repo"), "app")
 	t.Log(out)
-	os.Remove(j.path("root/var/lib/odd/fifo")) // apk would wait for a writer
-	if out := j.apk("audit", "--root", j.path("root"), "--system", "--check-permissions"); out != "X var/lib/odd/fifo\n" {
+	// apk cannot judge what it cannot read, waits at a pipe for a writer, and
+	// leaves out setgid when it makes a directory.
+	os.Remove(j.path("root/var/lib/odd/fifo"))
+	if out := j.apk("audit", "--root", j.path("root"), "--system", "--check-permissions"); out != "U dev/odd\nm var/lib/odd/\nX var/lib/odd/fifo\n" {
 		t.Errorf("audit finds differences:\n%s", out)
 	}
 
@@ -129,7 +134,6 @@ func TestJudgeInstall(t *testing.T) {
 	}
 	for name, write := range map[string]func(*bytes.Buffer) error{
 		InstalledFile: func(b *bytes.Buffer) error { return ours.Write(b) },
-		ScriptsFile:   func(b *bytes.Buffer) error { return ours.WriteScripts(b) },
 		TriggersFile:  func(b *bytes.Buffer) error { return ours.WriteTriggers(b) },
 		WorldFile:     func(b *bytes.Buffer) error { return WriteWorld(b, deps("app")) },
 	} {
@@ -137,17 +141,31 @@ func TestJudgeInstall(t *testing.T) {
 		if err := write(&b); err != nil {
 			t.Fatal(err)
 		}
-		if want := j.read("root/" + name); !bytes.Equal(b.Bytes(), want) {
-			t.Errorf("%s differs\nours:\n%s\napk's:\n%s", name, b.Bytes(), want)
+		want := j.read("root/" + name)
+		if !bytes.Equal(b.Bytes(), want) {
+			t.Errorf("%s differs (-apk's +ours)\n%s", name, cmp.Diff(strings.Split(string(want), "\n"), strings.Split(b.String(), "\n")))
 		}
 	}
 
-	// And apk works on with ours.
-	var b bytes.Buffer
-	if err := ours.Write(&b); err != nil {
+	theirs, err := ParseInstalled(bytes.NewReader(j.read("root/" + InstalledFile)))
+	if err != nil {
 		t.Fatal(err)
 	}
-	j.write("root/"+InstalledFile, b.Bytes())
+	if diff := cmp.Diff(j.scripts(theirs), scriptsOf(&ours)); diff != "" {
+		t.Errorf("scripts differ (-apk's +ours)\n%s", diff)
+	}
+
+	// And apk works on with ours.
+	var installed, scripts bytes.Buffer
+	if err := ours.Write(&installed); err != nil {
+		t.Fatal(err)
+	}
+	if err := ours.WriteScripts(&scripts); err != nil {
+		t.Fatal(err)
+	}
+	j.write("root/"+InstalledFile, installed.Bytes())
+	j.write("root/"+ScriptsFile, scripts.Bytes())
+	os.Remove(j.path("root/" + ScriptsFile + ".gz"))
 	os.Remove(j.path("root/usr/bin/app"))
 	j.apk("fix", "--root", j.path("root"), "--no-scripts", "--repository", j.path("repo"), "app")
 	if got := string(j.read("root/usr/bin/app")); got != "app" {
@@ -160,6 +178,28 @@ func TestJudgeInstall(t *testing.T) {
 	if out := j.apk("info", "--root", j.path("root")); out != "" {
 		t.Errorf("after del there still are:\n%s", out)
 	}
+}
+
+// scripts returns the scripts apk keeps, by package. In a new root it compresses them.
+func (j *judge) scripts(x *Installed) map[string]Scripts {
+	zr, err := gzip.NewReader(bytes.NewReader(j.read("root/" + ScriptsFile + ".gz")))
+	if err != nil {
+		j.Fatal(err)
+	}
+	if err := x.ReadScripts(zr); err != nil {
+		j.Fatal(err)
+	}
+	return scriptsOf(x)
+}
+
+func scriptsOf(x *Installed) map[string]Scripts {
+	m := make(map[string]Scripts)
+	for _, p := range x.Packages {
+		if len(p.Scripts) > 0 {
+			m[p.Name] = p.Scripts
+		}
+	}
+	return m
 }
 
 // add records a package as a reader of it would.
@@ -204,7 +244,7 @@ func TestJudgeIndex(t *testing.T) {
 		t.Fatal(err)
 	}
 	if a.String() != b.String() {
-		t.Errorf("ours:\n%s\napk's:\n%s", &a, &b)
+		t.Errorf("-apk's +ours\n%s", cmp.Diff(strings.Split(b.String(), "\n"), strings.Split(a.String(), "\n")))
 	}
 }
 
@@ -257,16 +297,21 @@ func TestJudgeResign(t *testing.T) {
 func TestJudgeVersions(t *testing.T) {
 	j := newJudge(t)
 	r := rand.New(rand.NewPCG(1, 2))
-	for range 3000 {
+	for range 500 {
 		a, b := randomVersion(r), randomVersion(r)
-		out := strings.TrimSpace(j.apk("version", "-t", a, b))
+		for _, v := range []string{a, b} {
+			_, err := j.try("version", "--check", v)
+			if got := Version(v).Valid(); got != (err == nil) {
+				t.Errorf("%q: valid is %v, apk says %v", v, got, err)
+			}
+		}
+		if !Version(a).Valid() || !Version(b).Valid() {
+			continue // apk does not answer
+		}
+		out := strings.TrimSpace(j.apk("version", "--test", a, b))
 		want := map[string]int{"<": -1, "=": 0, ">": 1}[out]
 		if got := Compare(Version(a), Version(b)); got != want {
 			t.Errorf("%s %s %s, we say %d", a, out, b, got)
-		}
-		_, err := j.try("version", "-c", a)
-		if got := Version(a).Valid(); got != (err == nil) {
-			t.Errorf("%s: valid is %v, apk says %v", a, got, err)
 		}
 	}
 }

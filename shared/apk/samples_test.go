@@ -72,7 +72,7 @@ func oddSample() sample {
 			{Path: "dev/odd", Mode: fs.ModeDevice | fs.ModeCharDevice | 0o666, DevMajor: 1, DevMinor: 3},
 			file("usr/share/"+strings.Repeat("long/", 30)+"name of "+strings.Repeat("x", 120), 0o644, "deep"),
 			file("usr/share/ünïcode", 0o644, "u"),
-			file("usr-share", 0o644, "sorts between"),
+			file("usr-x/sorts between", 0o644, "usr and usr/bin"),
 		},
 		scripts: Scripts{".trigger": []byte("#!/bin/sh\n"), ".pre-upgrade": []byte("#!/bin/sh\nexit 0\n")},
 		extra:   map[string][]byte{".melange.yaml": []byte("package: {}\n")},

@@ -37,27 +37,29 @@ type reason struct {
 func (c *commit) run() {
 	c.reasons = make(map[*pack]reason)
 	c.recordInstalled()
-	for _, k := range c.installed {
+	for _, k := range c.problem.installed {
 		c.removeUnneeded(k)
 	}
 	for _, w := range c.world {
 		c.follow(nil, w.dep)
 	}
-	for _, k := range c.installed {
+	for _, k := range c.problem.installed {
 		c.visit(k.name)
 	}
 }
 
 func (c *commit) recordInstalled() {
-	for _, k := range c.installed {
+	for _, k := range c.problem.installed {
 		k.name.holder, k.name.needed = k, k.name
+		c.candidatesOf(k.name)
 		for _, d := range k.provides {
+			c.candidatesOf(d.name)
 			if d.Version != "" {
 				d.name.needed = k.name
 			}
 		}
 	}
-	for _, k := range c.installed {
+	for _, k := range c.problem.installed {
 		k.addUsers()
 	}
 }
@@ -147,7 +149,7 @@ func (c *commit) makeRoom(n *name) {
 	if n.holder != nil && (n.chosen.pack == nil || n.chosen.name != n) {
 		c.remove(n.holder)
 	}
-	for _, k := range n.candidates {
+	for _, k := range n.candidates { // what is installed is expanded
 		if k.name.holder == k.pack && k.name.chosen.pack == nil {
 			c.remove(k.pack)
 		}
@@ -158,12 +160,12 @@ func (c *commit) eachWaiting(k *pack, do func(*name)) {
 	if k == nil {
 		return
 	}
-	for _, w := range k.name.waiting {
-		do(w)
+	for _, w := range c.waiting[k.name.id] {
+		do(c.nameOf(w))
 	}
 	for _, d := range k.provides {
-		for _, w := range d.name.waiting {
-			do(w)
+		for _, w := range c.waiting[d.name.id] {
+			do(c.nameOf(w))
 		}
 	}
 }
@@ -171,7 +173,7 @@ func (c *commit) eachWaiting(k *pack, do func(*name)) {
 // comeAlong writes down the package of a name if its install_if is complete.
 func (c *commit) comeAlong(n *name) {
 	k := n.chosen.pack
-	if k == nil || !n.seen || n.handled {
+	if k == nil || n.order == 0 || n.handled {
 		return
 	}
 	for _, d := range k.installIf {
@@ -238,9 +240,9 @@ func (c *commit) remove(k *pack) {
 // removeDependents removes what is installed and has a dependency on n that k
 // fulfils.
 func (c *commit) removeDependents(k *pack, n *name) {
-	for _, user := range n.dependents {
-		for _, u := range user.candidates {
-			if !u.present {
+	for _, user := range c.dependentsOf(n.id) {
+		for _, u := range c.candidatesOf(c.nameOf(user)) {
+			if !u.installed {
 				continue
 			}
 			for _, d := range u.depends {

@@ -376,12 +376,10 @@ func (e *explanation) rootOf(p *apk.Package) string {
 // at most two letters off, or one that only has something before or behind it.
 func (u *Universe) nearest(text string) string {
 	best, least := "", 3
-	for i, l := range u.layers {
-		for j := range l.entries {
-			e := &l.entries[j]
-			if d := distance(text, e.Name, least); d < least && !u.hidden(i, e.Name) {
-				best, least = e.Name, d
-			}
+	for _, i := range u.table.listed {
+		e := &u.table.entries[i]
+		if d := distance(text, e.Name, least); d < least {
+			best, least = e.Name, d
 		}
 	}
 	return best

@@ -29,10 +29,3 @@ func bucket(name string) uint16 {
 }
 
 func scramble(k uint32) uint32 { return bits.RotateLeft32(k*0xcc9e2d51, 15) * 0x1b873593 }
-
-// rank orders names of several layers as one table that was filled with the
-// highest layer first.
-func rank(bucket uint16, layer int, id int32) uint64 {
-	const latest = 1<<40 - 1
-	return uint64(bucket)<<40 | uint64(latest-(layer<<32|int(id)))
-}

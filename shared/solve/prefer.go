@@ -47,11 +47,11 @@ func (s *search) preferFitting(a, b candidate, f Flags) int {
 		either(a.open, b.open),
 		either(a.usable, b.usable),
 		cmp.Compare(b.conflicts, a.conflicts),
-		when(keep, a.present, b.present),
+		when(keep, a.installed, b.installed),
 		either(a.tagOK, b.tagOK),
 		when(f&Available != 0, a.available, b.available),
 		either(a.tagPreferred, b.tagPreferred),
-		when(f&(Remove|Upgrade) == 0 && bound, a.present, b.present),
+		when(f&(Remove|Upgrade) == 0 && bound, a.installed, b.installed),
 	)
 }
 
@@ -66,7 +66,7 @@ func preferNewest(a, b candidate, f Flags) int {
 	}
 	return cmp.Or(
 		cmp.Compare(a.ProviderPriority, b.ProviderPriority),
-		when(f&Remove == 0, a.present, b.present),
+		when(f&Remove == 0, a.installed, b.installed),
 		either(a.open, b.open),
 		cmp.Compare(b.standing, a.standing),
 	)

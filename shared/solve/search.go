@@ -2,6 +2,7 @@ package solve
 
 import (
 	"container/heap"
+	"slices"
 
 	"distro.internal/shared/apk"
 )
@@ -99,12 +100,12 @@ func (s *search) run() {
 }
 
 func (s *search) applyMarks() {
-	for _, n := range s.names {
-		m, ok := s.options.Marks[n.text]
+	for text, m := range s.options.Marks { // in any order: flags only add up
+		id, ok := s.id(text)
 		if !ok {
 			continue
 		}
-		for _, c := range n.candidates {
+		for _, c := range s.candidatesOf(s.nameOf(id)) {
 			c.flags |= m.Flags
 			c.inherit |= m.Inherit
 		}
@@ -124,7 +125,7 @@ func fits(d dep, by *pack, c candidate) bool {
 }
 
 // possible reports whether something that satisfies d can still be chosen.
-func possible(d dep, by *pack) bool {
+func (s *search) possible(d dep, by *pack) bool {
 	n := d.name
 	if n.decided {
 		return fits(d, by, n.chosen)
@@ -132,7 +133,7 @@ func possible(d dep, by *pack) bool {
 	if n.demand == 0 && fits(d, by, candidate{}) {
 		return true
 	}
-	for _, c := range n.candidates {
+	for _, c := range s.candidatesOf(n) {
 		if c.open && fits(d, by, c) {
 			return true
 		}
@@ -148,7 +149,7 @@ func (s *search) constrain(by *pack, d dep, tags uint64) {
 			s.wantedNow(n)
 		}
 	}
-	for _, c := range n.candidates {
+	for _, c := range s.candidatesOf(n) {
 		fit := fits(d, by, c)
 		if !fit {
 			c.conflicts++
@@ -202,17 +203,27 @@ func (s *search) closePack(k *pack, why rejection) {
 }
 
 func (s *search) recheckDependents(n *name) {
-	for _, d := range n.dependents {
-		if d.seen {
-			d.recheckDepends = true
+	if n.id < 0 {
+		return
+	}
+	for _, id := range s.dependentsOf(n.id) {
+		if s.reached[id] == 0 {
+			continue
+		}
+		s.recheck[id] = true
+		if d := s.values[id]; d != nil {
 			s.markDirty(d)
 		}
 	}
 }
 
 func (s *search) recheckWaiting(n *name) {
-	for _, w := range n.waiting {
-		if w.seen && !w.dead {
+	for _, id := range s.waiting[n.id] {
+		if s.reached[id] == 0 {
+			continue
+		}
+		w := s.nameOf(id)
+		if s.candidatesOf(w); !w.dead {
 			w.recheckInstallIf = true
 			s.markDirty(w)
 		}
@@ -239,7 +250,7 @@ func (s *search) reviewDirty() {
 		n := s.dirty[0]
 		s.dirty = s.dirty[1:]
 		n.isDirty = false
-		if !n.decided {
+		if !n.decided && n.id >= 0 {
 			s.review(n)
 		}
 	}
@@ -248,14 +259,14 @@ func (s *search) reviewDirty() {
 // review looks at a name again: which candidates are still open, and what all
 // of them have in common.
 func (s *search) review(n *name) {
-	recheckDepends, recheckInstallIf := n.recheckDepends, n.recheckInstallIf
-	n.recheckDepends, n.recheckInstallIf = false, false
+	recheckDepends, recheckInstallIf := s.recheck[n.id], n.recheckInstallIf
+	s.recheck[n.id], n.recheckInstallIf = false, false
 
 	var first *pack
 	options, foreign := 0, 0
 	ready := false
 	n.selfMoved, n.dead = false, true
-	for _, c := range n.candidates {
+	for _, c := range s.candidatesOf(n) {
 		c.merging = false
 		if c.open && recheckDepends {
 			s.checkDepends(c.pack)
@@ -288,19 +299,19 @@ func (s *search) review(n *name) {
 	n.ready = ready
 
 	if first != nil {
-		for _, c := range n.candidates {
+		for _, c := range s.candidatesOf(n) {
 			c.usable = c.merging
 		}
 		s.propagate(n, first, options)
 	}
-	n.settled = true
-	for _, d := range n.dependents {
-		if d.seen && !d.decided {
-			n.settled = false
-			break
-		}
-	}
+	n.settled = !slices.ContainsFunc(s.dependentsOf(n.id), s.undecided)
 	s.enqueue(n, changed)
+}
+
+// undecided reports whether the search can still decide the name.
+func (s *search) undecided(id int32) bool {
+	n := s.values[id]
+	return s.reached[id] != 0 && (n == nil || !n.decided)
 }
 
 // selectable reports whether the candidate may be chosen without being named:
@@ -312,7 +323,7 @@ func (c candidate) selectable() bool {
 
 func (s *search) checkDepends(k *pack) {
 	for _, d := range k.depends {
-		if !possible(d, k) {
+		if !s.possible(d, k) {
 			s.closePack(k, rejection{kind: byDependency, dependency: d.Dependency})
 			return
 		}
@@ -389,7 +400,7 @@ func (s *search) propagate(n *name, first *pack, options int) {
 		case d.name.demand == 0:
 			d.name.demand++
 			s.wantedNow(d.name)
-			for _, c := range d.name.candidates {
+			for _, c := range s.candidatesOf(d.name) {
 				c.inheritFrom(first)
 			}
 		}
@@ -413,7 +424,7 @@ func (s *search) claim(claimed, n *name, options int) {
 		return
 	}
 	virtual := claimed.commonVirtual
-	for _, c := range claimed.candidates {
+	for _, c := range s.candidatesOf(claimed) {
 		if c.open && c.name != n && !(virtual && c.version == "") && !c.goesWith(n, virtual) {
 			s.closePack(c.pack, rejection{kind: byClaim, name: claimed, claimant: n})
 		}
@@ -461,7 +472,7 @@ func (s *search) best(n *name) candidate {
 	if n.demand == 0 && !n.selfMoved {
 		return best
 	}
-	for _, c := range n.candidates {
+	for _, c := range s.candidatesOf(n) {
 		if n.demand == 0 && !(c.triggered && c.tagOK && c.open) || !c.selectable() {
 			continue
 		}
@@ -490,7 +501,7 @@ func (s *search) assign(n *name, c candidate) {
 			}
 		}
 	}
-	for _, o := range n.candidates {
+	for _, o := range s.candidatesOf(n) {
 		if o.pack != c.pack && (c.version != "" || o.version != "") {
 			s.closePack(o.pack, rejection{kind: byRival, name: n, by: c.pack})
 		}

@@ -1,0 +1,40 @@
+# make world: build the distribution. make test: prove the tools.
+# WORLD takes flags for world, for example WORLD="-j 4 --json".
+
+GO      ?= go
+WORLD   ?=
+modules := shared pipelines melange apko ci
+sources := go.work $(shell find $(modules) -name testdata -prune -o \( -name '*.go' -o -name 'go.*' -o -path 'pipelines/*.yaml' \) -print)
+
+.PHONY: world build test vet fuzz clean
+
+world: out/bin/world
+	@out/bin/world build $(WORLD)
+
+build: out/bin/world
+
+# One command builds all three programs, so that they are never of two ages.
+out/bin/world: $(sources)
+	@mkdir -p out/bin
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o out/bin/melange ./melange
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o out/bin/apko ./apko
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o out/bin/world ./ci
+
+test: vet build
+	$(GO) test -timeout 60m $(addsuffix /...,$(addprefix ./,$(modules)))
+
+vet:
+	@test -z "$$(gofmt -l $(modules))" || { echo "gofmt would change:"; gofmt -l $(modules); exit 1; }
+	$(GO) vet $(addsuffix /...,$(addprefix ./,$(modules)))
+
+# Every fuzz target for FUZZTIME each.
+FUZZTIME ?= 30s
+fuzz:
+	@for p in $$($(GO) list $(addsuffix /...,$(addprefix ./,$(modules)))); do \
+		for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+			echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; \
+		done; \
+	done
+
+clean:
+	rm -rf out

@@ -1,0 +1,269 @@
+package build
+
+import (
+	"archive/tar"
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"math/bits"
+	"path"
+	"slices"
+	"strings"
+
+	"distro.internal/apko/image"
+	"distro.internal/apko/oci"
+	"distro.internal/shared/filetree"
+	"golang.org/x/sync/errgroup"
+)
+
+// layers cuts the root into layers, lowest first. In each, directories come first, then the packages' segments in
+// install order, then what was made or changed here. layerOf tells in which layer each part lies.
+func (b *Builder) layers(ctx context.Context, r *root, l image.Layering) (layers []*oci.Layer, layerOf []int, err error) {
+	segments, err := b.partSegments(ctx, r)
+	if err != nil {
+		return nil, nil, err
+	}
+	groups := partition(r.parts, l)
+	layerOf = make([]int, len(r.parts))
+	for i, group := range groups {
+		top := i == len(groups)-1
+		for _, p := range group {
+			layerOf[p] = i
+		}
+		directories, made := r.own(group, top, len(groups) == 1)
+		list := make([]oci.Segment, 0, len(group)+2)
+		if list, err = b.appendEntries(ctx, list, directories); err != nil {
+			return nil, nil, err
+		}
+		for _, p := range group {
+			if segments[p] != (oci.Segment{}) {
+				list = append(list, segments[p])
+			}
+		}
+		if list, err = b.appendEntries(ctx, list, made); err != nil {
+			return nil, nil, err
+		}
+		layer, err := oci.NewLayer(ctx, b.CAS, list)
+		if err != nil {
+			return nil, nil, err
+		}
+		layer.Comment = r.comment(group, top)
+		layers = append(layers, layer)
+	}
+	return layers, layerOf, nil
+}
+
+func (r *root) comment(group []int, top bool) string {
+	var origins []string
+	for _, p := range group {
+		origins = append(origins, originOf(r.parts[p]))
+	}
+	slices.Sort(origins)
+	origins = slices.Compact(origins)
+	switch {
+	case len(origins) == 0:
+		return "configuration"
+	case top || len(origins) > 8:
+		return fmt.Sprintf("%d packages", len(group))
+	}
+	return strings.Join(origins, " ")
+}
+
+func originOf(p *part) string { return cmp.Or(p.Package.Origin, p.Package.Name) }
+
+// partSegments returns the segment of each part: the part's own when all its files are in the tree as they are, a variant
+// otherwise, the zero Segment when no file is left.
+func (b *Builder) partSegments(ctx context.Context, r *root) ([]oci.Segment, error) {
+	segments := make([]oci.Segment, len(r.parts))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(b.jobs())
+	for i, p := range r.parts {
+		plan, moved := r.plan(i)
+		switch {
+		case len(plan) == 0:
+		case len(moved) == 0:
+			segments[i] = p.segment
+		default:
+			g.Go(func() (err error) {
+				segments[i], err = p.variant(ctx, plan, moved)
+				return err
+			})
+		}
+	}
+	return segments, g.Wait()
+}
+
+// plan is where in the tree the files of a part are; moved says of each that is not where the package has it where it
+// went, in the package's order.
+func (r *root) plan(i int) (plan map[string]string, moved []string) {
+	plan = make(map[string]string, len(r.parts[i].Files))
+	for j := range r.parts[i].Files {
+		f := &r.parts[i].Files[j]
+		if f.Mode.IsDir() {
+			continue
+		}
+		name, err := r.canonical(f.Path, false)
+		if at, home := r.home[name]; err != nil || !home || at != (place{i, j}) {
+			moved = append(moved, f.Path)
+			continue
+		}
+		plan[f.Path] = name
+		if name != f.Path {
+			moved = append(moved, f.Path+" -> "+name)
+		}
+	}
+	return plan, moved
+}
+
+// own lists the directories that the parts of a group need, and, for the top layer, what was made here. A layer that is
+// not alone has each directory with the time that its own packages give it, so that the update of a package leaves the
+// layers of the others alone.
+func (r *root) own(group []int, top, alone bool) (directories, made []filetree.Entry) {
+	if alone {
+		for e := range r.tree.All() {
+			if e.Mode.IsDir() {
+				directories = append(directories, *e)
+			}
+		}
+		return directories, r.made()
+	}
+	needed := make(map[string]*filetree.Entry)
+	for _, p := range group {
+		for j := range r.parts[p].Files {
+			r.need(needed, &r.parts[p].Files[j].Entry)
+		}
+	}
+	if top {
+		made = r.made()
+		for i := range made {
+			r.need(needed, &made[i])
+		}
+		r.needEmpty(needed)
+	}
+	for e := range r.tree.All() {
+		n, ok := needed[e.Path]
+		if !ok || !e.Mode.IsDir() {
+			continue
+		}
+		d := *e
+		if !top {
+			d.ModTime = n.ModTime
+		}
+		directories = append(directories, d)
+	}
+	return directories, made
+}
+
+// need adds the directory, or the parents of the file, to those that a layer needs.
+func (r *root) need(needed map[string]*filetree.Entry, e *filetree.Entry) {
+	name, err := r.canonical(e.Path, e.Mode.IsDir())
+	if err != nil {
+		return
+	}
+	if e.Mode.IsDir() {
+		needed[name] = e
+	}
+	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
+		if needed[dir] == nil {
+			needed[dir] = &filetree.Entry{}
+		}
+	}
+}
+
+// needEmpty adds the directories that no package brings.
+func (r *root) needEmpty(needed map[string]*filetree.Entry) {
+	brought := make(map[string]*filetree.Entry)
+	for _, p := range r.parts {
+		for j := range p.Files {
+			r.need(brought, &p.Files[j].Entry)
+		}
+	}
+	for e := range r.tree.All() {
+		if e.Mode.IsDir() && brought[e.Path] == nil {
+			r.need(needed, e)
+		}
+	}
+}
+
+// made lists what is not in any package's segment, hard links after what they name.
+func (r *root) made() []filetree.Entry {
+	var files, links []filetree.Entry
+	for e := range r.tree.All() {
+		_, home := r.home[e.Path]
+		switch {
+		case home || e.Mode.IsDir():
+		case e.HardLink:
+			links = append(links, *e)
+		default:
+			files = append(files, *e)
+		}
+	}
+	return append(files, links...)
+}
+
+// appendEntries appends a segment of the entries, if there are any.
+func (b *Builder) appendEntries(ctx context.Context, list []oci.Segment, entries []filetree.Entry) ([]oci.Segment, error) {
+	if len(entries) == 0 {
+		return list, nil
+	}
+	s, err := oci.WriteSegment(ctx, b.CAS, func(w io.Writer) error {
+		tw := tar.NewWriter(w)
+		for i := range entries {
+			entries[i].User, entries[i].Group = "", ""
+			if err := filetree.WriteEntry(tw, &entries[i], nil); err != nil {
+				return err
+			}
+		}
+		return tw.Flush()
+	})
+	return append(list, s), err
+}
+
+// partition groups the parts for the layers, lowest first; the last group is the top layer's, where also goes what no
+// package brings. With the strategy "origin", packages of one recipe stay together, the largest recipes have a layer
+// each and the others share one, budget layers in all below the top. Sizes count in powers of two, so that an update
+// seldom changes which recipes are the largest.
+func partition(parts []*part, l image.Layering) [][]int {
+	all := make([]int, len(parts))
+	for i := range all {
+		all[i] = i
+	}
+	if l.Strategy == "" {
+		return [][]int{all}
+	}
+	type origin struct {
+		name  string
+		size  int64
+		parts []int
+	}
+	at := make(map[string]int)
+	var origins []origin
+	for i, p := range parts {
+		name := originOf(p)
+		if _, ok := at[name]; !ok {
+			at[name] = len(origins)
+			origins = append(origins, origin{name: name})
+		}
+		o := &origins[at[name]]
+		o.size += p.Package.InstalledSize
+		o.parts = append(o.parts, i)
+	}
+	slices.SortFunc(origins, func(a, b origin) int {
+		return cmp.Or(cmp.Compare(bits.Len64(uint64(b.size)), bits.Len64(uint64(a.size))), cmp.Compare(a.name, b.name))
+	})
+	var groups [][]int
+	var rest []int
+	for i, o := range origins {
+		if i < l.Budget-1 || len(origins) <= l.Budget {
+			groups = append(groups, o.parts)
+		} else {
+			rest = append(rest, o.parts...)
+		}
+	}
+	if len(rest) > 0 {
+		slices.Sort(rest)
+		groups = append(groups, rest)
+	}
+	return append(groups, nil)
+}

@@ -1,0 +1,131 @@
+package build
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"distro.internal/apko/image"
+	"distro.internal/shared/apk"
+	"distro.internal/shared/repository"
+	"distro.internal/shared/solve"
+	"golang.org/x/sync/errgroup"
+)
+
+// Lock decides which packages the image is made of: for each architecture the solution of its world over the sources, in
+// their order. It reads indexes only, so it knows of each package what an index tells; Complete adds the rest.
+func (b *Builder) Lock(ctx context.Context, c *image.Config, archs []apk.Arch, sources []repository.Source) (*image.Lock, error) {
+	digest, err := c.Digest()
+	if err != nil {
+		return nil, err
+	}
+	lock := &image.Lock{Version: image.LockVersion, Config: image.LockConfig{Digest: digest}}
+	if lock.Contents.Keyring, err = lockKeys(sources); err != nil {
+		return nil, err
+	}
+	for _, arch := range archs {
+		solution, err := b.Solve(ctx, c, arch, sources)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range sources {
+			lock.Contents.Repositories = append(lock.Contents.Repositories, lockSource(s, arch))
+		}
+		for _, p := range solution.Packages {
+			lock.Contents.Packages = append(lock.Contents.Packages, image.LockPackage{
+				Name: p.Name, Version: p.Version, Architecture: arch, Checksum: p.Checksum.String(),
+				URL: base(sources[p.Repository]) + "/" + string(arch) + "/" + p.FileName(),
+			})
+		}
+	}
+	return lock, nil
+}
+
+// Solve decides the packages of one architecture, with the reasons.
+func (b *Builder) Solve(ctx context.Context, c *image.Config, arch apk.Arch, sources []repository.Source) (*solve.Solution, error) {
+	world, err := c.World()
+	if err != nil {
+		return nil, err
+	}
+	request := solve.Request{World: world, Arch: arch}
+	for _, s := range sources {
+		index, err := b.Client.Index(ctx, s, arch)
+		if err != nil {
+			return nil, err
+		}
+		request.Repositories = append(request.Repositories, solve.Repository{Name: base(s), Tag: s.Tag, Index: index})
+	}
+	solution, err := solve.Solve(request)
+	if err != nil {
+		return nil, fmt.Errorf("solving the image's packages for %s: %w", arch, err)
+	}
+	return solution, nil
+}
+
+// base is the address of a source without credentials.
+func base(s repository.Source) string { return strings.TrimRight(image.Redact(s.URL), "/") }
+
+func lockSource(s repository.Source, arch apk.Arch) image.LockSource {
+	folder := base(s) + "/" + string(arch)
+	return image.LockSource{Name: folder, URL: folder + "/APKINDEX.tar.gz", Architecture: arch}
+}
+
+// lockKeys lists the keys that vouch for the sources, by name.
+func lockKeys(sources []repository.Source) ([]image.LockKey, error) {
+	keys := make(map[string]string)
+	for _, s := range sources {
+		for name, key := range s.Keyring {
+			pem, err := apk.EncodePublicKey(key)
+			if err != nil {
+				return nil, err
+			}
+			if have, ok := keys[name]; ok && have != string(pem) {
+				return nil, fmt.Errorf("two keys are called %s", name)
+			}
+			keys[name] = string(pem)
+		}
+	}
+	var list []image.LockKey
+	for _, name := range slices.Sorted(maps.Keys(keys)) {
+		list = append(list, image.LockKey{Name: name, URL: name, Content: keys[name]})
+	}
+	return list, nil
+}
+
+// Complete returns the lock with the sections of every package, for which it reads the packages.
+func (b *Builder) Complete(ctx context.Context, lock *image.Lock, sources ...repository.Source) (*image.Lock, error) {
+	whole := *lock
+	whole.Contents.Packages = slices.Clone(lock.Contents.Packages)
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(b.jobs())
+	for i := range whole.Contents.Packages {
+		p := &whole.Contents.Packages[i]
+		g.Go(func() error {
+			t, err := b.part(ctx, *p, func(ctx context.Context) (string, error) { return b.fetch(ctx, *p, sources) })
+			if err != nil {
+				return err
+			}
+			p.Signature, p.Control, p.Data = t.Signature, t.Control, t.Data
+			return nil
+		})
+	}
+	return &whole, g.Wait()
+}
+
+// fetch returns the file of a package of the lock.
+func (b *Builder) fetch(ctx context.Context, p image.LockPackage, sources []repository.Source) (string, error) {
+	sum, err := apk.ParseChecksum(p.Checksum)
+	if err != nil {
+		return "", err
+	}
+	folder := p.URL[:max(0, strings.LastIndexByte(p.URL, '/'))]
+	from := repository.Source{URL: strings.TrimSuffix(folder, "/"+string(p.Architecture))}
+	for _, s := range sources {
+		if base(s) == from.URL {
+			from = s
+		}
+	}
+	return b.Client.Fetch(ctx, from, &apk.Package{Name: p.Name, Version: p.Version, Arch: p.Architecture, Checksum: sum})
+}

@@ -1,0 +1,267 @@
+package build
+
+import (
+	"archive/tar"
+	"context"
+	"crypto/sha1"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+
+	"distro.internal/apko/image"
+	"distro.internal/apko/oci"
+	"distro.internal/shared/apk"
+	"distro.internal/shared/cas"
+	"distro.internal/shared/filetree"
+)
+
+// A part is a package as images use it: its files written and compressed once, as a segment of a layer, and a table of
+// what is in it. Parts are kept in the store by the checksum of the package, so an image that has a package of which
+// the part is known reads neither the package file nor any of the files in it.
+type part struct {
+	table
+	segment oci.Segment
+	store   cas.Store
+	file    func(context.Context) (string, error) // the package file, fetched when it is needed
+}
+
+// partFormat changes when the segment or the table made of the same package do.
+const partFormat = "1"
+
+// part returns the part of a package of the lock.
+func (b *Builder) part(ctx context.Context, p image.LockPackage, file func(context.Context) (string, error)) (*part, error) {
+	key := cas.NewKey("apko part")
+	key.Add("format", partFormat)
+	key.Add("package", p.Name+"="+string(p.Version))
+	key.Add("checksum", p.Checksum)
+	t := &part{store: b.CAS, file: file}
+	result, err := b.CAS.Result(key.Digest())
+	if err == nil {
+		err = t.recall(result)
+	} else if errors.Is(err, fs.ErrNotExist) {
+		err = t.make(ctx, p, key.Digest())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("package %s-%s: %w", p.Name, p.Version, err)
+	}
+	return t, t.agrees(p)
+}
+
+func (t *part) recall(r *cas.Result) error {
+	d, ok := r.Output("table")
+	if !ok {
+		return errors.New("the stored part has no table")
+	}
+	encoded, err := t.store.ReadAll(d)
+	if err != nil {
+		return err
+	}
+	if err := t.decode(encoded); err != nil {
+		return fmt.Errorf("stored table: %w", err)
+	}
+	t.segment, err = recallSegment(r)
+	return err
+}
+
+// make writes the segment and the table.
+func (t *part) make(ctx context.Context, p image.LockPackage, key cas.Digest) error {
+	file, err := t.file(ctx)
+	if err != nil {
+		return err
+	}
+	if t.segment, err = t.write(ctx, file, p.Checksum, nil); err != nil {
+		return err
+	}
+	if err := t.table.sections(file); err != nil {
+		return err
+	}
+	encoded, err := t.table.encode()
+	if err != nil {
+		return err
+	}
+	stored, err := t.store.PutBytes(encoded)
+	if err != nil {
+		return err
+	}
+	r := resultOf(t.segment)
+	r.Outputs = append(r.Outputs, cas.Output{Name: "table", Digest: stored})
+	return t.store.SetResult(key, r)
+}
+
+// write reads the package file, verifying it, and stores its files as a segment. With a nil plan all files are taken as
+// they are and the table is filled; otherwise only the files that the plan has a name for, under that name.
+func (t *part) write(ctx context.Context, file, checksum string, plan map[string]string) (oci.Segment, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return oci.Segment{}, err
+	}
+	defer f.Close()
+	sum, err := apk.ParseChecksum(checksum)
+	if err != nil {
+		return oci.Segment{}, err
+	}
+	r, err := apk.Open(f, apk.Verify{Checksum: &sum})
+	if err != nil {
+		return oci.Segment{}, err
+	}
+	if plan == nil {
+		t.Package, t.Scripts = r.Package, r.Scripts
+	}
+	return oci.WriteSegment(ctx, t.store, func(w io.Writer) error {
+		at := &offset{w: w}
+		tw := tar.NewWriter(at)
+		for {
+			e, content, err := r.Next()
+			if err == io.EOF {
+				return tw.Flush() // no Close: the archive goes on in the next segment
+			}
+			if err != nil {
+				return err
+			}
+			if err := t.writeEntry(tw, at, e, content, r.Sum(), plan); err != nil {
+				return err
+			}
+		}
+	})
+}
+
+func (t *part) writeEntry(tw *tar.Writer, at *offset, e *filetree.Entry, content io.Reader, sum apk.Checksum, plan map[string]string) error {
+	if strings.HasPrefix(e.Path[strings.LastIndexByte(e.Path, '/')+1:], ".wh.") {
+		return fmt.Errorf("file %s: in a layer its name would remove another file", e.Path)
+	}
+	e.User, e.Group = "", "" // the numbers say it, and mean the same everywhere
+	if plan != nil {
+		name, ok := plan[e.Path]
+		if !ok {
+			return nil
+		}
+		e.Path = name
+		if e.HardLink {
+			e.Link = plan[e.Link]
+		}
+	}
+	start := int64(0)
+	if !e.Mode.IsDir() {
+		if e.IsRegular() {
+			e.Open = func() (io.ReadCloser, error) { start = at.n; return io.NopCloser(content), nil }
+		}
+		if err := filetree.WriteEntry(tw, e, nil); err != nil {
+			return err
+		}
+	}
+	if plan == nil {
+		e.Open = nil
+		t.Files = append(t.Files, packed{Entry: *e, Sum: sum, Offset: start})
+	}
+	return nil
+}
+
+// offset counts what is written.
+type offset struct {
+	w io.Writer
+	n int64
+}
+
+func (o *offset) Write(p []byte) (int, error) {
+	n, err := o.w.Write(p)
+	o.n += int64(n)
+	return n, err
+}
+
+// variant is the segment of the part with only the files that the plan names, under the names it gives. It is what
+// recompressing the whole package costs, so it is remembered too.
+func (t *part) variant(ctx context.Context, plan map[string]string, moved []string) (oci.Segment, error) {
+	key := cas.NewKey("apko part variant")
+	key.Add("format", partFormat)
+	key.Add("checksum", t.Package.Checksum.String())
+	for _, m := range moved {
+		key.Add("moved", m)
+	}
+	result, err := t.store.Result(key.Digest())
+	if err == nil {
+		return recallSegment(result)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return oci.Segment{}, err
+	}
+	file, err := t.file(ctx)
+	if err != nil {
+		return oci.Segment{}, err
+	}
+	s, err := t.write(ctx, file, t.Package.Checksum.String(), plan)
+	if err != nil {
+		return oci.Segment{}, err
+	}
+	return s, t.store.SetResult(key.Digest(), resultOf(s))
+}
+
+// open returns the content of a file of the package, from the plain segment. It ends in an error when it is not what
+// the package said.
+func (t *part) open(p packed) func() (io.ReadCloser, error) {
+	return func() (io.ReadCloser, error) {
+		f, err := os.Open(t.store.Path(t.segment.Plain.Digest))
+		if err != nil {
+			return nil, err
+		}
+		return &checked{io.NewSectionReader(f, p.Offset, p.Size), f, p.Path, p.Sum, sha1.New()}, nil
+	}
+}
+
+// agrees compares the package with what the lock knows of its sections.
+func (t *part) agrees(p image.LockPackage) error {
+	for _, s := range []struct {
+		name      string
+		have, say image.LockSection
+	}{{"signature", t.Signature, p.Signature}, {"control", t.Control, p.Control}, {"data", t.Data, p.Data}} {
+		if s.say != (image.LockSection{}) && s.say != s.have {
+			return fmt.Errorf("package %s-%s: its %s section is %s %s, the lock says %s %s",
+				p.Name, p.Version, s.name, s.have.Range, s.have.Checksum, s.say.Range, s.say.Checksum)
+		}
+	}
+	return nil
+}
+
+func resultOf(s oci.Segment) *cas.Result {
+	return &cas.Result{
+		Outputs: []cas.Output{{Name: "plain", Digest: s.Plain.Digest}, {Name: "compressed", Digest: s.Compressed.Digest}},
+		Metadata: map[string]string{
+			"plain crc": strconv.FormatUint(uint64(s.Plain.CRC), 16), "compressed crc": strconv.FormatUint(uint64(s.Compressed.CRC), 16),
+		},
+	}
+}
+
+func recallSegment(r *cas.Result) (oci.Segment, error) {
+	var s oci.Segment
+	for name, blob := range map[string]*oci.Blob{"plain": &s.Plain, "compressed": &s.Compressed} {
+		d, ok := r.Output(name)
+		crc, err := strconv.ParseUint(r.Metadata[name+" crc"], 16, 32)
+		if !ok || err != nil {
+			return s, fmt.Errorf("the stored segment has no %s form", name)
+		}
+		*blob = oci.Blob{Digest: d, CRC: uint32(crc)}
+	}
+	return s, nil
+}
+
+// checked compares a file's checksum at its end. A checksum that is not known is not compared.
+type checked struct {
+	io.Reader
+	io.Closer
+	path string
+	want apk.Checksum
+	hash hash.Hash
+}
+
+func (c *checked) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.hash.Write(p[:n])
+	if err == io.EOF && !c.want.IsZero() && apk.Checksum(c.hash.Sum(nil)) != c.want {
+		err = fmt.Errorf("reading %s: the stored bytes were changed", c.path)
+	}
+	return n, err
+}

@@ -1,0 +1,194 @@
+package image
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"distro.internal/shared/apk"
+	"distro.internal/shared/cas"
+)
+
+// Lock says which packages, to the byte, an image is made of. It is the file that apko lock writes, and the image's key.
+type Lock struct {
+	Version  string       `json:"version"`
+	Config   LockConfig   `json:"config"`
+	Contents LockContents `json:"contents"`
+}
+
+// LockVersion is the version of the format.
+const LockVersion = "v1"
+
+// LockConfig names the configuration that was locked.
+type LockConfig struct {
+	Name   string `json:"name,omitempty"`
+	Digest string `json:"checksum,omitempty"` // Config.Digest
+}
+
+// LockContents is what the image takes, and from where. Packages are in install order, one architecture after another.
+type LockContents struct {
+	Keyring             []LockKey     `json:"keyring"`
+	BuildRepositories   []LockSource  `json:"build_repositories"`
+	RuntimeRepositories []LockSource  `json:"runtime_repositories"`
+	Repositories        []LockSource  `json:"repositories"`
+	Packages            []LockPackage `json:"packages"`
+}
+
+// LockKey is a trusted public key.
+type LockKey struct {
+	Name    string `json:"name"`
+	URL     string `json:"url"`
+	Content string `json:"content,omitempty"`
+}
+
+// LockSource is a repository's index for one architecture. URLs hold no credentials.
+type LockSource struct {
+	Name         string   `json:"name"`
+	URL          string   `json:"url"`
+	Architecture apk.Arch `json:"architecture"`
+}
+
+// LockPackage is one package file. What is known of its sections is enforced when it is read; a lock that was made
+// from indexes alone knows only the checksum.
+type LockPackage struct {
+	Name         string      `json:"name"`
+	URL          string      `json:"url"`
+	Version      apk.Version `json:"version"`
+	Architecture apk.Arch    `json:"architecture"`
+	Signature    LockSection `json:"signature,omitzero"`
+	Control      LockSection `json:"control,omitzero"`
+	Data         LockSection `json:"data,omitzero"`
+	Checksum     string      `json:"checksum"` // of the control section, as indexes have it
+}
+
+// LockSection is a part of a package file: "bytes=0-646", "sha1-<base64>".
+type LockSection struct {
+	Range    string `json:"range"`
+	Checksum string `json:"checksum"`
+}
+
+// Archs lists the architectures that the lock has packages for, in its order.
+func (l *Lock) Archs() []apk.Arch {
+	var list []apk.Arch
+	for _, p := range l.Contents.Packages {
+		if !slices.Contains(list, p.Architecture) {
+			list = append(list, p.Architecture)
+		}
+	}
+	return list
+}
+
+// Packages lists the packages of one architecture in install order.
+func (l *Lock) Packages(arch apk.Arch) []LockPackage {
+	var list []LockPackage
+	for _, p := range l.Contents.Packages {
+		if p.Architecture == arch {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+// keyFormat changes when images made from the same lock change.
+const keyFormat = "1"
+
+// Key is the image's key: two locks with the same key make the same image. It covers the configuration, the packages and
+// the keys, not the addresses they come from.
+func (l *Lock) Key() *cas.Key {
+	k := cas.NewKey("apko image")
+	k.Add("format", keyFormat)
+	k.Add("config", l.Config.Digest)
+	for _, key := range l.Contents.Keyring {
+		k.Add("key "+key.Name, key.Content)
+	}
+	for _, p := range l.Contents.Packages {
+		k.Add("package "+string(p.Architecture), fmt.Sprintf("%s=%s %s", p.Name, p.Version, p.Checksum))
+	}
+	return k
+}
+
+// Digest is the digest of the key.
+func (l *Lock) Digest() cas.Digest { return l.Key().Digest() }
+
+// ReadLock reads a lock file.
+func ReadLock(file string) (*Lock, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("reading lock: %w", err)
+	}
+	l, err := parseLock(data)
+	if err != nil {
+		return nil, fmt.Errorf("reading lock %s: %w", file, err)
+	}
+	return l, nil
+}
+
+func parseLock(data []byte) (*Lock, error) {
+	var l Lock
+	dec := json.NewDecoder(bytes.NewReader(data))
+	if err := dec.Decode(&l); err != nil {
+		return nil, err
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return nil, errors.New("something follows the lock")
+	}
+	if l.Version != LockVersion {
+		return nil, fmt.Errorf("version %q is not known, %s is", l.Version, LockVersion)
+	}
+	for i := range l.Contents.Packages {
+		p := &l.Contents.Packages[i]
+		arch, err := ParseArch(string(p.Architecture))
+		if err != nil {
+			return nil, fmt.Errorf("package %s: %w", p.Name, err)
+		}
+		p.Architecture = arch
+		if p.Checksum == "" {
+			return nil, fmt.Errorf("package %s has no checksum: lock the image again", p.Name)
+		}
+		if _, err := apk.ParseChecksum(p.Checksum); err != nil {
+			return nil, fmt.Errorf("package %s: %w", p.Name, err)
+		}
+	}
+	return &l, nil
+}
+
+// Encode writes the lock as JSON.
+func (l *Lock) Encode(w io.Writer) error {
+	whole := *l
+	c := &whole.Contents
+	for _, list := range []*[]LockSource{&c.BuildRepositories, &c.RuntimeRepositories, &c.Repositories} {
+		if *list == nil {
+			*list = []LockSource{}
+		}
+	}
+	if c.Keyring == nil {
+		c.Keyring = []LockKey{}
+	}
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(&whole)
+}
+
+// WriteFile writes the lock file, whole or not at all.
+func (l *Lock) WriteFile(file string) (err error) {
+	tmp, err := os.CreateTemp(filepath.Dir(file), ".lock-*")
+	if err != nil {
+		return fmt.Errorf("writing lock %s: %w", file, err)
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(tmp.Name())
+			err = fmt.Errorf("writing lock %s: %w", file, err)
+		}
+	}()
+	if err := errors.Join(l.Encode(tmp), tmp.Chmod(0o644), tmp.Close()); err != nil {
+		return err
+	}
+	return os.Rename(tmp.Name(), file)
+}

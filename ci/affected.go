@@ -1,0 +1,214 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/go-git/go-git/v5"
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/filemode"
+	"github.com/go-git/go-git/v5/plumbing/object"
+	"github.com/spf13/cobra"
+
+	"distro.internal/ci/graph"
+)
+
+func affectedCommand(s surroundings, o *workspaceFlags) *cobra.Command {
+	var base string
+	c := &cobra.Command{
+		Use:   "affected --base REF",
+		Short: "List what changed since a commit: packages, their dependents, images",
+		Long: `List what the files of the workspace mean otherwise than they did where the
+branch began: at the merge base of HEAD and REF. Meanings are compared, not
+paths: a comment changes nothing, a pipeline changes every recipe that uses it.
+
+  changed    its own files say something else
+  new, gone  it was not there, or is not any more
+  dependent  something that it needs is changed: it may be made again`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			w, err := openWorld(s, o)
+			if err != nil {
+				return err
+			}
+			effects, err := w.affected(o, base)
+			if err != nil {
+				return err
+			}
+			if o.json {
+				return printJSON(s.stdout, effects)
+			}
+			for _, e := range effects {
+				fmt.Fprintf(s.stdout, "%-9s %s%s\n", e.Effect, e.Node, prefixed("  through ", strings.Join(e.Through, ", ")))
+			}
+			return nil
+		},
+	}
+	c.Flags().StringVar(&base, "base", "main", "branch or commit to compare with")
+	return c
+}
+
+// An effect is what a branch does to a node.
+type effect struct {
+	Node    string   `json:"node"`
+	Kind    string   `json:"kind"`
+	Effect  string   `json:"effect"`
+	Through []string `json:"through,omitempty"` // of a dependent: the changed nodes that it needs
+}
+
+func (w *world) affected(o *workspaceFlags, base string) ([]effect, error) {
+	if err := w.load(); err != nil {
+		return nil, err
+	}
+	before, err := os.MkdirTemp("", "world-base-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(before)
+	if err := checkout(w.dir, base, before); err != nil {
+		return nil, fmt.Errorf("reading the workspace at %s: %w", base, err)
+	}
+	config, err := graph.ReadConfig(filepath.Join(before, o.file))
+	if err != nil {
+		return nil, fmt.Errorf("reading the workspace at %s: %w", base, err)
+	}
+	old, err := graph.Load(before, config)
+	if err != nil {
+		return nil, fmt.Errorf("reading the workspace at %s: %w", base, err)
+	}
+	return compare(old, before, w.graph, w.dir)
+}
+
+// compare lists the effects in the order in which nodes are made, what is gone last.
+func compare(old *graph.Graph, oldDir string, now *graph.Graph, dir string) ([]effect, error) {
+	changed := map[string]string{}
+	var roots []*graph.Node
+	for _, n := range now.Nodes() {
+		is, err := n.Definition(dir)
+		if err != nil {
+			return nil, err
+		}
+		o, ok := old.Node(n.ID)
+		if !ok {
+			changed[n.ID] = "new"
+			roots = append(roots, n)
+			continue
+		}
+		if was, err := o.Definition(oldDir); err != nil {
+			return nil, err
+		} else if was != is {
+			changed[n.ID] = "changed"
+			roots = append(roots, n)
+		}
+	}
+	through := map[string][]string{}
+	for _, r := range roots {
+		for _, d := range now.Dependents(r) {
+			through[d.ID] = append(through[d.ID], r.ID)
+		}
+	}
+	effects := []effect{}
+	for _, n := range now.Nodes() {
+		switch {
+		case changed[n.ID] != "":
+			effects = append(effects, effect{Node: n.ID, Kind: string(n.Kind), Effect: changed[n.ID]})
+		case through[n.ID] != nil:
+			effects = append(effects, effect{Node: n.ID, Kind: string(n.Kind), Effect: "dependent", Through: through[n.ID]})
+		}
+	}
+	for _, n := range old.Nodes() {
+		if _, ok := now.Node(n.ID); !ok {
+			effects = append(effects, effect{Node: n.ID, Kind: string(n.Kind), Effect: "gone"})
+		}
+	}
+	return effects, nil
+}
+
+// checkout writes the files of the workspace in dir, as they were at the merge
+// base of HEAD and a revision, below to.
+func checkout(dir, revision, to string) error {
+	repo, err := git.PlainOpenWithOptions(dir, &git.PlainOpenOptions{DetectDotGit: true})
+	if err != nil {
+		return err
+	}
+	commit, err := mergeBase(repo, revision)
+	if err != nil {
+		return err
+	}
+	tree, err := commit.Tree()
+	if err != nil {
+		return err
+	}
+	work, err := repo.Worktree()
+	if err != nil {
+		return err
+	}
+	if sub, err := filepath.Rel(work.Filesystem.Root(), dir); err != nil {
+		return err
+	} else if sub != "." {
+		if tree, err = tree.Tree(filepath.ToSlash(sub)); err != nil {
+			return err
+		}
+	}
+	return tree.Files().ForEach(func(f *object.File) error {
+		return writeBlob(f, filepath.Join(to, filepath.FromSlash(f.Name)))
+	})
+}
+
+func mergeBase(repo *git.Repository, revision string) (*object.Commit, error) {
+	resolve := func(name string) (*object.Commit, error) {
+		hash, err := repo.ResolveRevision(plumbing.Revision(name))
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		return repo.CommitObject(*hash)
+	}
+	other, err := resolve(revision)
+	if err != nil {
+		return nil, err
+	}
+	head, err := resolve("HEAD")
+	if err != nil {
+		return nil, err
+	}
+	bases, err := head.MergeBase(other)
+	if err != nil {
+		return nil, err
+	}
+	if len(bases) == 0 {
+		return nil, errors.New("it has no commit in common with HEAD")
+	}
+	return bases[0], nil
+}
+
+func writeBlob(f *object.File, name string) error {
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return err
+	}
+	r, err := f.Reader()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if f.Mode == filemode.Symlink {
+		target, err := io.ReadAll(r)
+		if err != nil {
+			return err
+		}
+		return os.Symlink(string(target), name)
+	}
+	mode := os.FileMode(0o644)
+	if f.Mode == filemode.Executable {
+		mode = 0o755
+	}
+	out, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, r)
+	return errors.Join(err, out.Close())
+}

@@ -1,0 +1,360 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"distro.internal/ci/graph"
+	"distro.internal/ci/report"
+	"distro.internal/ci/run"
+	"distro.internal/melange/build"
+	"distro.internal/melange/recipe"
+	"distro.internal/shared/apk"
+	"distro.internal/shared/cas"
+	"distro.internal/shared/document"
+	"distro.internal/shared/repository"
+)
+
+type buildOptions struct {
+	jobs     int
+	failFast bool
+	verbose  bool
+}
+
+func buildCommand(s surroundings, o *workspaceFlags) *cobra.Command {
+	var b buildOptions
+	c := &cobra.Command{
+		Use:   "build [NODE...]",
+		Short: "Make everything, or some nodes and what they need, and publish it",
+		Long: `Make everything that is not made already: packages first, then one signed
+generation of the repository, then images. A node is a recipe for one
+architecture (x86_64/zlib) or an image (image/base); the name of a recipe, of a
+package that it makes, or of an image means all nodes of that name.
+
+What fails takes its dependents with it and nothing else; nothing is published
+then, and what was finished is kept for the next run.`,
+		RunE: func(c *cobra.Command, args []string) error {
+			w, err := openWorld(s, o)
+			if err != nil {
+				return err
+			}
+			return w.build(c.Context(), s, o, b, args)
+		},
+	}
+	f := c.Flags()
+	f.IntVarP(&b.jobs, "jobs", "j", runtime.NumCPU(), "nodes at a time")
+	f.BoolVar(&b.failFast, "fail-fast", false, "start nothing more after a failure")
+	f.BoolVarP(&b.verbose, "verbose", "v", false, "print also what is up to date")
+	return c
+}
+
+func (w *world) build(ctx context.Context, s surroundings, o *workspaceFlags, b buildOptions, words []string) error {
+	unlock, err := w.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := w.prepare(ctx, o, s.stderr); err != nil {
+		return err
+	}
+	nodes, err := w.find(words)
+	if err != nil {
+		return err
+	}
+	w.journal, err = run.OpenJournal(w.out("journal"))
+	if err != nil {
+		return err
+	}
+	defer w.journal.Close()
+	m := &maker{world: w, whole: len(words) == 0}
+	actions := m.actions(w.graph.Ancestors(nodes...))
+	m.report = report.New(report.Config{
+		Out: s.stdout, JSON: o.json, Verbose: b.verbose, Total: len(actions), Explain: m.explain,
+	})
+	defer m.report.Close()
+	_, err = run.Run(ctx, actions, run.Options{Jobs: b.jobs, FailFast: b.failFast, OnEvent: m.event})
+	m.report.Summary()
+	if err == nil {
+		m.where()
+	}
+	return errors.Join(err, m.journalErr)
+}
+
+// A maker makes the nodes of one run.
+type maker struct {
+	*world
+	whole      bool // all of the workspace: what it does not make is not in the repository any more
+	report     *report.Report
+	packages   []*graph.Node
+	generation repository.Generation
+	published  bool
+	journalErr error
+	keys       keys
+}
+
+// repositoryNode publishes what all packages nodes of a run made.
+const repositoryNode = "repository"
+
+func (m *maker) actions(nodes []*graph.Node) []run.Node {
+	var actions []run.Node
+	publish := run.Node{ID: repositoryNode, Do: m.publish}
+	for _, n := range nodes {
+		if n.Kind != graph.Packages {
+			continue
+		}
+		m.packages = append(m.packages, n)
+		publish.Needs = append(publish.Needs, n.ID)
+		actions = append(actions, run.Node{
+			ID: n.ID, Needs: needs(n), Estimate: m.journal.Took(n.ID),
+			Do: func(ctx context.Context) (run.Outcome, error) { return m.makePackages(ctx, n) },
+		})
+	}
+	actions = append(actions, publish)
+	for _, n := range nodes {
+		if n.Kind == graph.Image {
+			actions = append(actions, run.Node{
+				ID: n.ID, Needs: append(needs(n), repositoryNode), Estimate: m.journal.Took(n.ID),
+				Do: func(ctx context.Context) (run.Outcome, error) { return m.makeImage(ctx, n) },
+			})
+		}
+	}
+	return actions
+}
+
+// needs lists the nodes that n needs, each once; edges are sorted.
+func needs(n *graph.Node) []string {
+	var ids []string
+	for _, e := range n.Needs {
+		if len(ids) == 0 || ids[len(ids)-1] != e.To {
+			ids = append(ids, e.To)
+		}
+	}
+	return ids
+}
+
+func (m *maker) makePackages(ctx context.Context, n *graph.Node) (run.Outcome, error) {
+	job, err := m.job(ctx, n)
+	if err != nil {
+		return run.Outcome{}, err
+	}
+	log := &logFile{name: m.logName(n)}
+	defer log.Close()
+	job.Log = log
+	job.OnStep = func(i, of int, s recipe.Step) {
+		m.report.Doing(n.ID, fmt.Sprintf("step %d of %d: %s", i, of, stepName(s)))
+		fmt.Fprintf(log, "# %s: %s\n", s.Pos, stepName(s))
+	}
+	before := m.contents(n)
+	result, err := m.builder.Build(ctx, job)
+	if result != nil {
+		m.keys.set(n.ID, result.Keys)
+	}
+	if err != nil {
+		return run.Outcome{}, err
+	}
+	m.mu.Lock()
+	m.made[n.ID] = result
+	m.mu.Unlock()
+	for _, p := range result.Packages {
+		if _, _, err := m.builder.Sign(ctx, p, m.seal); err != nil {
+			return run.Outcome{}, err
+		}
+	}
+	return run.Outcome{Cached: !result.Ran && !result.Packed, Note: note(result, before)}, nil
+}
+
+// note says what a build came to.
+func note(r *build.Result, before string) string {
+	words := fmt.Sprintf("%d packages", len(r.Packages))
+	if len(r.Packages) == 1 {
+		words = "1 package"
+	}
+	if !r.Ran {
+		words += " packaged again, nothing was built"
+	}
+	if before != "" && before == contentsOf(r.Packages) {
+		words += ", content as before"
+	}
+	return words
+}
+
+// contents is what dependents saw of the node when it was last made.
+func (m *maker) contents(n *graph.Node) string {
+	last, _ := m.journal.Last(n.ID)
+	return last.Content
+}
+
+func contentsOf(packages []build.Package) string {
+	var all strings.Builder
+	for _, p := range packages {
+		fmt.Fprintf(&all, "%s %s\n", p.Name, p.Content)
+	}
+	return cas.DigestOf([]byte(all.String())).Hash
+}
+
+// publish makes one generation of everything that was made.
+func (m *maker) publish(ctx context.Context) (run.Outcome, error) {
+	change := repository.Change{Add: map[apk.Arch][]repository.Addition{}, Replace: m.whole}
+	count := 0
+	for _, n := range m.packages {
+		for _, p := range m.made[n.ID].Packages {
+			info, file, err := m.builder.Sign(ctx, p, m.seal)
+			if err != nil {
+				return run.Outcome{}, err
+			}
+			change.Add[n.Arch] = append(change.Add[n.Arch], repository.Addition{Package: info, File: file})
+			count++
+		}
+	}
+	r := m.repository()
+	before, err := r.Current()
+	if err != nil {
+		return run.Outcome{}, err
+	}
+	if m.generation, err = r.Publish(ctx, change); err != nil {
+		return run.Outcome{}, err
+	}
+	same := before.Number == m.generation.Number
+	return run.Outcome{Cached: same, Note: fmt.Sprintf("generation %d: %d packages", m.generation.Number, count)}, nil
+}
+
+func (w *world) repository() *repository.Repository {
+	return &repository.Repository{Dir: w.out("repository"), Signer: w.seal}
+}
+
+// event reports, and keeps the journal of what people may ask for later.
+func (m *maker) event(e run.Event) {
+	m.report.Event(e)
+	if e.Status == "" {
+		return
+	}
+	record := run.Record{Time: e.Time.UTC(), Node: e.Node, Status: e.Status, Took: e.Took, Note: e.Note, Keys: m.keys.of(e.Node)}
+	if e.Err != nil {
+		record.Error = e.Err.Error()
+	}
+	m.mu.Lock()
+	if r := m.made[e.Node]; r != nil {
+		record.Content = contentsOf(r.Packages)
+	}
+	m.mu.Unlock()
+	if last, ok := m.journal.Last(e.Node); ok && e.Status == run.Cached && last.Status != run.Failed && maps.Equal(last.Keys, record.Keys) {
+		return // nothing new: the journal grows only by what happened
+	}
+	m.journalErr = errors.Join(m.journalErr, m.journal.Append(record))
+}
+
+// where tells where to find what was made.
+func (m *maker) where() {
+	m.report.Say("repository  %s", m.short(m.out("repository")))
+	for _, n := range m.graph.Nodes() {
+		if n.Kind == graph.Image {
+			if _, err := os.Stat(m.out("images", n.Name)); err == nil {
+				m.report.Say("image       %s", m.short(m.out("images", n.Name)))
+			}
+		}
+	}
+}
+
+func (w *world) short(path string) string {
+	if rel, err := filepath.Rel(w.dir, path); err == nil {
+		return rel
+	}
+	return path
+}
+
+// tailLines is how much of a failed step's output is shown.
+const tailLines = 20
+
+// explain tells a failure's story: what, the last it said, and where the rest is.
+func (m *maker) explain(node string, err error) []string {
+	lines := strings.Split(err.Error(), "\n")
+	n, ok := m.graph.Node(node)
+	var step *build.StepError
+	if !ok || !errors.As(err, &step) {
+		return lines
+	}
+	for _, line := range tail(m.logName(n), tailLines) {
+		lines = append(lines, "| "+line)
+	}
+	return append(lines, "log: "+m.short(m.logName(n)))
+}
+
+func (w *world) logName(n *graph.Node) string {
+	return w.out("logs", string(n.Arch), n.Name+".log")
+}
+
+// tail returns the last lines of a file.
+func tail(file string, n int) []string {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	if end, err := f.Seek(0, io.SeekEnd); err == nil {
+		f.Seek(max(0, end-64<<10), io.SeekStart)
+	}
+	var lines []string
+	scanner := bufio.NewScanner(f)
+	scanner.Buffer(nil, 128<<10)
+	for scanner.Scan() {
+		lines = append(lines, scanner.Text())
+	}
+	return lines[max(0, len(lines)-n):]
+}
+
+func stepName(s recipe.Step) string {
+	switch {
+	case s.Name != "":
+		return s.Name
+	case s.Uses != "":
+		return s.Uses
+	}
+	first, _, _ := strings.Cut(strings.TrimSpace(s.Script), "\n")
+	return first
+}
+
+// A logFile is made when something is written to it, so that a node that runs
+// nothing leaves the log of when it last ran.
+type logFile struct {
+	name string
+	f    *os.File
+}
+
+func (l *logFile) Write(p []byte) (int, error) {
+	if l.f == nil {
+		err := os.MkdirAll(filepath.Dir(l.name), 0o755)
+		if err == nil {
+			l.f, err = os.Create(l.name)
+		}
+		if err != nil {
+			return 0, err
+		}
+		fmt.Fprintf(l.f, "# %s\n", time.Now().UTC().Format(time.RFC3339))
+	}
+	return l.f.Write(p)
+}
+
+func (l *logFile) Close() error {
+	if l.f == nil {
+		return nil
+	}
+	return l.f.Close()
+}
+
+func unknownWord(word string, words []string) error {
+	if hint := document.DidYouMean(word, words); hint != "" {
+		return fmt.Errorf("nothing in the workspace is called %q (%s)", word, hint)
+	}
+	return fmt.Errorf("nothing in the workspace is called %q", word)
+}

@@ -1,0 +1,363 @@
+// Package graph turns a workspace, its recipes and image files, into one graph:
+// a node for every recipe and architecture and for every image, an edge for
+// everything that one must find made by another. It decides what there is to
+// make and in which order; what has been made already, and how anything is
+// made, others know.
+//
+// Edges come from the words of the files alone. A recipe's environment names
+// packages; an edge leads to the recipe that makes each, and on to those that
+// make what it declares to need at run time, because all of them will be
+// installed. Needs that are only found in finished files (so:libz.so.1) add no
+// edges of their own: to have linked with a library a package must have had it
+// in its environment, so its recipe is an ancestor already. That is also why an
+// environment is solved among the packages of a node's ancestors, and no others:
+// the solution does not depend on what else happens to be finished.
+package graph
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"distro.internal/apko/image"
+	"distro.internal/melange/recipe"
+	"distro.internal/shared/apk"
+)
+
+// A Kind is what a node makes.
+type Kind string
+
+const (
+	Packages Kind = "packages"
+	Image    Kind = "image"
+)
+
+// A Node is one thing to make: the packages of a recipe for one architecture,
+// or an image.
+type Node struct {
+	ID    string // "x86_64/zlib", "image/nginx"
+	Kind  Kind
+	Name  string // the origin's, or the image's
+	File  string // recipe or image file
+	Arch  apk.Arch
+	Plan  *recipe.Plan
+	Image *image.Config
+	Needs []Edge // by To, then Via
+}
+
+// A Class says what an edge is for.
+type Class string
+
+const (
+	Tool     Class = "tool"     // runs while the node is made
+	Link     Class = "link"     // is in the sysroot of a cross build
+	Runtime  Class = "runtime"  // needed by something that the environment or image names
+	Contents Class = "contents" // is in the image
+)
+
+// An Edge is one reason why a node comes after another.
+type Edge struct {
+	To    string
+	Class Class
+	Via   string // the dependency that leads there, as apk writes it
+}
+
+// A Graph has no cycles.
+type Graph struct {
+	nodes []*Node // by ID
+	byID  map[string]*Node
+	order []*Node // dependencies first
+	down  map[string][]*Node
+}
+
+// New connects nodes, which must have no edges yet.
+func New(nodes []*Node) (*Graph, error) {
+	g := &Graph{nodes: slices.Clone(nodes), byID: map[string]*Node{}, down: map[string][]*Node{}}
+	slices.SortFunc(g.nodes, func(a, b *Node) int { return strings.Compare(a.ID, b.ID) })
+	for _, n := range g.nodes {
+		if other := g.byID[n.ID]; other != nil {
+			return nil, fmt.Errorf("%s and %s both make %s", other.File, n.File, n.ID)
+		}
+		g.byID[n.ID] = n
+	}
+	makers, err := newMakers(g.nodes)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range g.nodes {
+		if err := makers.connect(n); err != nil {
+			return nil, err
+		}
+	}
+	for _, n := range g.nodes {
+		for _, to := range n.needed() {
+			g.down[to] = append(g.down[to], n)
+		}
+	}
+	g.order, err = g.sort()
+	return g, err
+}
+
+// Nodes lists all nodes, dependencies first, otherwise by ID.
+func (g *Graph) Nodes() []*Node { return g.order }
+
+// Node returns the node of an ID.
+func (g *Graph) Node(id string) (*Node, bool) {
+	n, ok := g.byID[id]
+	return n, ok
+}
+
+// needed lists the nodes that n needs, each once.
+func (n *Node) needed() []string {
+	var ids []string
+	for _, e := range n.Needs {
+		ids = append(ids, e.To)
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// Ancestors lists what the nodes need, directly or not, and the nodes
+// themselves, in the order of Nodes.
+func (g *Graph) Ancestors(of ...*Node) []*Node {
+	return g.reach(of, func(n *Node) []*Node {
+		var next []*Node
+		for _, id := range n.needed() {
+			next = append(next, g.byID[id])
+		}
+		return next
+	})
+}
+
+// Dependents lists what needs the nodes, directly or not, without the nodes
+// themselves unless one needs another, in the order of Nodes.
+func (g *Graph) Dependents(of ...*Node) []*Node {
+	all := g.reach(of, func(n *Node) []*Node { return g.down[n.ID] })
+	return slices.DeleteFunc(all, func(n *Node) bool { return slices.Contains(of, n) })
+}
+
+func (g *Graph) reach(from []*Node, next func(*Node) []*Node) []*Node {
+	seen := map[*Node]bool{}
+	stack := slices.Clone(from)
+	for len(stack) > 0 {
+		n := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		if !seen[n] {
+			seen[n] = true
+			stack = append(stack, next(n)...)
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(g.order), func(n *Node) bool { return !seen[n] })
+}
+
+// Find lists the nodes that a word means: an ID, a recipe's or image's name, or
+// the name of a package that a recipe makes.
+func (g *Graph) Find(word string) []*Node {
+	if n, ok := g.byID[word]; ok {
+		return []*Node{n}
+	}
+	var found []*Node
+	for _, n := range g.order {
+		if n.Name == word || n.makes(word) {
+			found = append(found, n)
+		}
+	}
+	return found
+}
+
+// Words lists everything that Find knows, for suggestions.
+func (g *Graph) Words() []string {
+	var words []string
+	for _, n := range g.order {
+		words = append(words, n.ID, n.Name)
+	}
+	slices.Sort(words)
+	return slices.Compact(words)
+}
+
+func (n *Node) makes(name string) bool {
+	return n.Plan != nil && slices.ContainsFunc(n.Plan.Outputs, func(o recipe.Output) bool { return o.Name == name })
+}
+
+// sort orders the nodes, dependencies first and by ID among equals.
+func (g *Graph) sort() ([]*Node, error) {
+	const (
+		open = 1 + iota
+		done
+	)
+	state := map[*Node]int{}
+	var order, path []*Node
+	var visit func(n *Node) error
+	visit = func(n *Node) error {
+		switch state[n] {
+		case done:
+			return nil
+		case open:
+			return g.cycle(append(path[slices.Index(path, n):], n))
+		}
+		state[n] = open
+		path = append(path, n)
+		for _, id := range n.needed() {
+			if err := visit(g.byID[id]); err != nil {
+				return err
+			}
+		}
+		path = path[:len(path)-1]
+		state[n] = done
+		order = append(order, n)
+		return nil
+	}
+	for _, n := range g.nodes {
+		if err := visit(n); err != nil {
+			return nil, err
+		}
+	}
+	return order, nil
+}
+
+// A CycleError is a way from a node to itself.
+type CycleError struct {
+	Path []string // IDs; the first is also the last
+	Via  []string // the dependency from each to the next
+}
+
+func (e *CycleError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s needs itself:", e.Path[0])
+	for i, via := range e.Via {
+		fmt.Fprintf(&b, "\n  %s needs %s of %s", e.Path[i], via, e.Path[i+1])
+	}
+	b.WriteString("\none of them must come from another repository, or be left out")
+	return b.String()
+}
+
+func (g *Graph) cycle(path []*Node) error {
+	e := &CycleError{}
+	for i, n := range path {
+		e.Path = append(e.Path, n.ID)
+		if i+1 < len(path) {
+			k := slices.IndexFunc(n.Needs, func(edge Edge) bool { return edge.To == path[i+1].ID })
+			e.Via = append(e.Via, n.Needs[k].Via)
+		}
+	}
+	return e
+}
+
+// makers knows who makes what, by architecture.
+type makers struct {
+	named   map[subject][]maker // packages of that very name
+	offered map[subject][]maker // packages that declare to provide the name
+}
+
+type subject struct {
+	arch apk.Arch
+	name string
+}
+
+type maker struct {
+	node   *Node
+	output *recipe.Output
+}
+
+func newMakers(nodes []*Node) (*makers, error) {
+	m := &makers{named: map[subject][]maker{}, offered: map[subject][]maker{}}
+	for _, n := range nodes {
+		if n.Plan == nil {
+			continue
+		}
+		for i := range n.Plan.Outputs {
+			o := &n.Plan.Outputs[i]
+			s := subject{n.Arch, o.Name}
+			if others := m.named[s]; len(others) > 0 {
+				return nil, fmt.Errorf("%s and %s both make package %s", others[0].node.File, n.File, o.Name)
+			}
+			m.named[s] = append(m.named[s], maker{n, o})
+			for _, text := range o.Provides {
+				d, err := apk.ParseDependency(text)
+				if err != nil {
+					return nil, fmt.Errorf("%s: package %s provides %q: %w", n.File, o.Name, text, err)
+				}
+				offer := subject{n.Arch, d.Name}
+				m.offered[offer] = append(m.offered[offer], maker{n, o})
+			}
+		}
+	}
+	return m, nil
+}
+
+// of lists who makes what a dependency names: the packages of that name, else
+// all that provide it. Nobody means that it comes from another repository.
+func (m *makers) of(arch apk.Arch, d apk.Dependency) []maker {
+	if d.Conflict {
+		return nil
+	}
+	if found := m.named[subject{arch, d.Name}]; len(found) > 0 {
+		return found
+	}
+	return m.offered[subject{arch, d.Name}]
+}
+
+// connect gives a node its edges.
+func (m *makers) connect(n *Node) error {
+	c := connector{makers: m, node: n, seen: map[maker]bool{}}
+	switch n.Kind {
+	case Packages:
+		e := n.Plan.Environment
+		root := n.Arch
+		if e.Cross {
+			root = n.Plan.BuildArch
+		}
+		if err := c.want(root, e.Packages, Tool); err != nil {
+			return err
+		}
+		if err := c.want(n.Arch, e.Sysroot, Link); err != nil {
+			return err
+		}
+	case Image:
+		world, err := n.Image.World()
+		if err != nil {
+			return err
+		}
+		for _, arch := range n.Image.Archs {
+			if err := c.want(arch, world, Contents); err != nil {
+				return err
+			}
+		}
+	}
+	slices.SortFunc(n.Needs, func(a, b Edge) int {
+		return cmp.Or(cmp.Compare(a.To, b.To), cmp.Compare(a.Class, b.Class), cmp.Compare(a.Via, b.Via))
+	})
+	n.Needs = slices.Compact(n.Needs)
+	return nil
+}
+
+type connector struct {
+	*makers
+	node *Node
+	seen map[maker]bool
+}
+
+// want adds edges to the makers of a list, and to those of their declared needs.
+func (c *connector) want(arch apk.Arch, deps []apk.Dependency, class Class) error {
+	for _, d := range deps {
+		for _, m := range c.of(arch, d) {
+			if m.node == c.node {
+				continue // an older build of itself, from another repository
+			}
+			c.node.Needs = append(c.node.Needs, Edge{m.node.ID, class, d.String()})
+			if c.seen[m] {
+				continue
+			}
+			c.seen[m] = true
+			needs, err := apk.ParseDependencies(strings.Join(m.output.Depends, " "))
+			if err != nil {
+				return fmt.Errorf("%s: package %s: %w", m.node.File, m.output.Name, err)
+			}
+			if err := c.want(arch, needs, Runtime); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

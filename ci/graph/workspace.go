@@ -1,0 +1,217 @@
+package graph
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+
+	"distro.internal/apko/image"
+	"distro.internal/melange/recipe"
+	"distro.internal/shared/apk"
+	"distro.internal/shared/document"
+)
+
+// A Config says what a workspace consists of. Its paths are relative to the
+// workspace's folder.
+type Config struct {
+	Packages  string   // the folder of recipes
+	Images    string   // the folder of image files
+	Pipelines []string // folders of pipelines, before the built-in ones
+	Archs     []string
+	BuildArch string `yaml:"build-arch"` // of the machine that builds; empty: this one's
+	Output    string // what is made goes here
+	Stage0    string // the folder that pins the first tools; empty: recipes name other repositories
+	Keys      string // the folder that the public signing key is put into, to be packaged; may be empty
+}
+
+// ReadConfig reads the file that describes a workspace.
+func ReadConfig(file string) (Config, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return Config{}, err
+	}
+	doc, err := document.Parse(file, data)
+	if err != nil {
+		return Config{}, err
+	}
+	c := Config{Packages: "packages", Images: "images", Output: "out"}
+	if err := doc.Decode(&c); err != nil {
+		return Config{}, err
+	}
+	if len(c.Archs) == 0 {
+		c.Archs = []string{hostArch()}
+	}
+	c.BuildArch = cmp.Or(c.BuildArch, hostArch())
+	return c, nil
+}
+
+func hostArch() string {
+	switch runtime.GOARCH {
+	case "amd64":
+		return "x86_64"
+	case "arm64":
+		return "aarch64"
+	}
+	return runtime.GOARCH
+}
+
+// Load reads all recipes and image files of the workspace in dir, and connects them.
+func Load(dir string, c Config) (*Graph, error) {
+	recipes, err := yamlFiles(filepath.Join(dir, c.Packages))
+	if err != nil {
+		return nil, err
+	}
+	images, err := yamlFiles(filepath.Join(dir, c.Images))
+	if err != nil {
+		return nil, err
+	}
+	l := loader{dir: dir, config: c}
+	var pipelines []fs.FS
+	for _, p := range c.Pipelines {
+		pipelines = append(pipelines, os.DirFS(filepath.Join(dir, p)))
+	}
+	l.library = recipe.NewLibrary(pipelines...)
+
+	nodes := make([][]*Node, len(recipes)+len(images))
+	errs := make([]error, len(nodes))
+	var work sync.WaitGroup
+	next := make(chan int)
+	for range runtime.GOMAXPROCS(0) {
+		work.Go(func() {
+			for i := range next {
+				if i < len(recipes) {
+					nodes[i], errs[i] = l.recipe(recipes[i])
+				} else {
+					nodes[i], errs[i] = l.image(images[i-len(recipes)])
+				}
+			}
+		})
+	}
+	for i := range nodes {
+		next <- i
+	}
+	close(next)
+	work.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return New(slices.Concat(nodes...))
+}
+
+// yamlFiles lists the recipe or image files of a folder, sorted; names that
+// begin with a dot are somebody else's.
+func yamlFiles(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	var files []string
+	for _, e := range entries {
+		if !e.IsDir() && !strings.HasPrefix(e.Name(), ".") && strings.HasSuffix(e.Name(), ".yaml") {
+			files = append(files, filepath.Join(dir, e.Name()))
+		}
+	}
+	return files, nil
+}
+
+type loader struct {
+	dir     string
+	config  Config
+	library *recipe.Library
+}
+
+// name is how messages call a file: relative to the workspace.
+func (l *loader) name(file string) string {
+	if rel, err := filepath.Rel(l.dir, file); err == nil {
+		return rel
+	}
+	return file
+}
+
+func (l *loader) recipe(file string) ([]*Node, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	name := l.name(file)
+	r, err := recipe.Parse(name, data, recipe.ParseOptions{})
+	if err != nil {
+		return nil, err
+	}
+	var nodes []*Node
+	for _, arch := range l.config.Archs {
+		plan, err := r.Plan(recipe.PlanOptions{
+			Arch: apk.Arch(arch), BuildArch: apk.Arch(l.config.BuildArch),
+			Library: l.library, Dir: os.DirFS(filepath.Dir(file)),
+		})
+		if errors.Is(err, recipe.ErrArchitecture) {
+			continue
+		} else if err != nil {
+			return nil, err
+		}
+		nodes = append(nodes, &Node{
+			ID: arch + "/" + plan.Name, Kind: Packages, Name: plan.Name, File: name, Arch: plan.Arch, Plan: plan,
+		})
+	}
+	return nodes, nil
+}
+
+func (l *loader) image(file string) ([]*Node, error) {
+	config, err := image.Load(file)
+	if err != nil {
+		return nil, err
+	}
+	if len(config.Archs) == 0 {
+		for _, a := range l.config.Archs {
+			config.Archs = append(config.Archs, apk.Arch(a))
+		}
+	}
+	name := strings.TrimSuffix(filepath.Base(file), ".yaml")
+	return []*Node{{ID: "image/" + name, Kind: Image, Name: name, File: l.name(file), Image: config}}, nil
+}
+
+// Definition is a digest of what the node's own files say, as far as it
+// matters: what a branch changed has another definition than before.
+func (n *Node) Definition(dir string) (string, error) {
+	if n.Kind == Image {
+		return n.Image.Digest()
+	}
+	h := sha256.New()
+	fmt.Fprintf(h, "%s %s\n", n.Plan.BuildDigest(), n.Plan.PackageDigest())
+	local := os.DirFS(n.LocalDir(dir))
+	for _, name := range n.Plan.LocalFiles {
+		fmt.Fprintf(h, "%s\n", name)
+		if err := hashFile(h, local, name); err != nil {
+			return "", err
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// LocalDir is the folder of the node's own files in the workspace in dir.
+func (n *Node) LocalDir(dir string) string {
+	return filepath.Join(dir, filepath.Dir(n.File), n.Plan.LocalDir)
+}
+
+func hashFile(h io.Writer, from fs.FS, name string) error {
+	f, err := from.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	n, err := io.Copy(h, f)
+	fmt.Fprintf(h, "\n%d\n", n)
+	return err
+}

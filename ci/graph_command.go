@@ -1,0 +1,104 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"distro.internal/ci/graph"
+)
+
+func graphCommand(s surroundings, o *workspaceFlags) *cobra.Command {
+	var dot bool
+	c := &cobra.Command{
+		Use:   "graph [NODE...]",
+		Short: "Print nodes and edges, of everything or of what some nodes need",
+		RunE: func(c *cobra.Command, args []string) error {
+			w, err := openWorld(s, o)
+			if err != nil {
+				return err
+			}
+			if err := w.load(); err != nil {
+				return err
+			}
+			nodes, err := w.find(args)
+			if err != nil {
+				return err
+			}
+			nodes = w.graph.Ancestors(nodes...)
+			switch {
+			case o.json:
+				return printJSON(s.stdout, graphObjects(nodes))
+			case dot:
+				printDot(s.stdout, nodes)
+			default:
+				printGraph(s.stdout, nodes)
+			}
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&dot, "dot", false, "print in Graphviz' language")
+	return c
+}
+
+type nodeObject struct {
+	ID    string       `json:"id"`
+	Kind  graph.Kind   `json:"kind"`
+	File  string       `json:"file"`
+	Needs []edgeObject `json:"needs,omitempty"`
+}
+
+type edgeObject struct {
+	To    string      `json:"to"`
+	Class graph.Class `json:"class"`
+	Via   string      `json:"via"`
+}
+
+func graphObjects(nodes []*graph.Node) []nodeObject {
+	objects := []nodeObject{}
+	for _, n := range nodes {
+		object := nodeObject{ID: n.ID, Kind: n.Kind, File: n.File}
+		for _, e := range n.Needs {
+			object.Needs = append(object.Needs, edgeObject(e))
+		}
+		objects = append(objects, object)
+	}
+	return objects
+}
+
+func printGraph(w io.Writer, nodes []*graph.Node) {
+	for _, n := range nodes {
+		fmt.Fprintln(w, n.ID)
+		for _, e := range n.Needs {
+			fmt.Fprintf(w, "  %-28s %-8s %s\n", e.To, e.Class, e.Via)
+		}
+	}
+}
+
+func printDot(w io.Writer, nodes []*graph.Node) {
+	fmt.Fprintln(w, "digraph world {\n  rankdir=LR")
+	for _, n := range nodes {
+		shape := "box"
+		if n.Kind == graph.Image {
+			shape = "folder"
+		}
+		fmt.Fprintf(w, "  %q [shape=%s]\n", n.ID, shape)
+		last := ""
+		for _, e := range n.Needs {
+			if e.To != last {
+				fmt.Fprintf(w, "  %q -> %q [label=%q]\n", n.ID, e.To, e.Class)
+			}
+			last = e.To
+		}
+	}
+	fmt.Fprintln(w, "}")
+}
+
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}

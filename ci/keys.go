@@ -1,0 +1,34 @@
+package main
+
+import (
+	"maps"
+	"sync"
+
+	"distro.internal/shared/cas"
+)
+
+// keys remembers under which keys the nodes of a run were looked for.
+type keys struct {
+	mu   sync.Mutex
+	node map[string]map[string]string
+}
+
+// set records the keys of a node by kind.
+func (k *keys) set(node string, of []*cas.Key) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.node == nil {
+		k.node = map[string]map[string]string{}
+	}
+	digests := map[string]string{}
+	for _, key := range of {
+		digests[key.Kind()] = key.Digest().String()
+	}
+	k.node[node] = digests
+}
+
+func (k *keys) of(node string) map[string]string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return maps.Clone(k.node[node])
+}

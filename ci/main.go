@@ -1,0 +1,90 @@
+// World builds a distribution: it plans packages and images as one graph, and
+// makes what is not made already. One file per command; this one is the table
+// of them, and the only place that reads the process's surroundings.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"distro.internal/ci/run"
+	"distro.internal/melange/sandbox"
+)
+
+// surroundings is what the process was given.
+type surroundings struct {
+	stdout, stderr io.Writer
+	dir            string // where the workspace is looked for when no flag says
+	cache, config  string // the user's folders of this project
+	epoch          string // $SOURCE_DATE_EPOCH
+}
+
+func main() {
+	sandbox.Main()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	s := surroundings{stdout: os.Stdout, stderr: os.Stderr, epoch: os.Getenv("SOURCE_DATE_EPOCH")}
+	if dir, err := os.UserCacheDir(); err == nil {
+		s.cache = filepath.Join(dir, "distro")
+	}
+	if dir, err := os.UserConfigDir(); err == nil {
+		s.config = filepath.Join(dir, "distro")
+	}
+	os.Exit(execute(ctx, s, os.Args[1:]))
+}
+
+// execute returns the exit code: 0; 1 after a message; 2 when nodes failed,
+// each of which has told its story.
+func execute(ctx context.Context, s surroundings, args []string) int {
+	var o workspaceFlags
+	root := &cobra.Command{
+		Use:           "world",
+		Short:         "Build a distribution: packages and images as one graph, only what changed",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	o.register(root.PersistentFlags(), s)
+	for _, command := range []func(surroundings, *workspaceFlags) *cobra.Command{
+		affectedCommand, buildCommand, graphCommand, planCommand, stage0Command, whyCommand,
+	} {
+		root.AddCommand(command(s, &o))
+	}
+	root.SetArgs(args)
+	root.SetOut(s.stdout)
+	root.SetErr(s.stderr)
+	err := root.ExecuteContext(ctx)
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, run.ErrFailed):
+		return 2
+	case errors.Is(err, context.Canceled):
+		err = errors.New("interrupted; what was finished is kept")
+	}
+	fmt.Fprintln(s.stderr, "world:", err)
+	return 1
+}
+
+// workspaceFlags say which workspace, and with which folders and key.
+type workspaceFlags struct {
+	dir, file  string
+	cache, key string
+	json       bool
+}
+
+func (o *workspaceFlags) register(f *pflag.FlagSet, s surroundings) {
+	f.StringVarP(&o.dir, "workspace", "C", ".", "folder of the workspace")
+	f.StringVar(&o.file, "config", "ci/world.yaml", "what the workspace consists of, relative to it")
+	f.StringVar(&o.cache, "cache-dir", s.cache, "folder for sources, unpacked packages and results")
+	f.StringVar(&o.key, "signing-key", filepath.Join(s.config, "distro.rsa"), "private key to sign with; made when it is not there")
+	f.BoolVar(&o.json, "json", false, "print JSON")
+}

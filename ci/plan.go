@@ -1,0 +1,44 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+func planCommand(s surroundings, o *workspaceFlags) *cobra.Command {
+	var all bool
+	c := &cobra.Command{
+		Use:   "plan [NODE...]",
+		Short: "Tell what a build would make, and why; make nothing",
+		RunE: func(c *cobra.Command, args []string) error {
+			w, err := openForReading(s, o)
+			if err != nil {
+				return err
+			}
+			nodes, err := w.find(args)
+			if err != nil {
+				return err
+			}
+			findings := w.survey(c.Context(), w.graph.Ancestors(nodes...))
+			if o.json {
+				objects := []findingObject{}
+				for _, f := range findings {
+					objects = append(objects, f.object())
+				}
+				return printJSON(s.stdout, objects)
+			}
+			count := map[verdict]int{}
+			for _, f := range findings {
+				count[f.verdict]++
+				if f.verdict != upToDate || all {
+					fmt.Fprintf(s.stdout, "%-10s %-28s %s\n", f.verdict, f.node.ID, f.reason())
+				}
+			}
+			fmt.Fprintf(s.stdout, "%d to make, %d depend on those, %d up to date\n", count[stale], count[waiting], count[upToDate])
+			return nil
+		},
+	}
+	c.Flags().BoolVarP(&all, "verbose", "v", false, "print also what is up to date")
+	return c
+}

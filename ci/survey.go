@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"distro.internal/ci/graph"
+	"distro.internal/ci/run"
+	"distro.internal/melange/build"
+	"distro.internal/shared/cas"
+)
+
+// A verdict is what a run would do with a node.
+type verdict string
+
+const (
+	upToDate verdict = "up to date"
+	stale    verdict = "to make"
+	waiting  verdict = "depends" // on what comes of another node: an equal result leaves this one as it is
+)
+
+// A finding is the verdict on a node, with its reasons.
+type finding struct {
+	node    *graph.Node
+	verdict verdict
+	changes []change
+	after   []string // of a waiting node: the stale nodes at the root of it
+	never   bool     // it was never made here
+	err     error    // its environment cannot be solved
+}
+
+// A change is one input of a node's key that is not as it was.
+type change struct {
+	Action string `json:"action"`
+	Input  string `json:"input"`
+	Old    string `json:"old,omitempty"`
+	New    string `json:"new,omitempty"`
+}
+
+// survey looks at nodes, which come dependencies first, and makes nothing.
+func (w *world) survey(ctx context.Context, nodes []*graph.Node) []finding {
+	var findings []finding
+	at := map[string]*finding{}
+	for _, n := range nodes {
+		f := finding{node: n}
+		for _, id := range needs(n) {
+			if need := at[id]; need.verdict != upToDate {
+				f.after = append(f.after, need.roots()...)
+			}
+		}
+		slices.Sort(f.after)
+		f.after = slices.Compact(f.after)
+		switch {
+		case len(f.after) > 0:
+			f.verdict = waiting
+		case n.Kind == graph.Image:
+			w.surveyImage(ctx, &f)
+		default:
+			w.surveyPackages(ctx, &f)
+		}
+		findings = append(findings, f)
+		at[n.ID] = &findings[len(findings)-1]
+	}
+	return findings
+}
+
+func (f *finding) roots() []string {
+	if f.verdict == waiting {
+		return f.after
+	}
+	return []string{f.node.ID}
+}
+
+func (w *world) surveyPackages(ctx context.Context, f *finding) {
+	job, err := w.job(ctx, f.node)
+	var result *build.Result
+	if err == nil {
+		result, err = w.builder.Lookup(job)
+	}
+	if result != nil {
+		f.changes, f.never = w.changes(f.node.ID, result.Keys)
+	}
+	switch {
+	case err == nil:
+		f.verdict = upToDate
+		w.made[f.node.ID] = result
+	case errors.Is(err, fs.ErrNotExist) && result != nil:
+		f.verdict = stale
+	default:
+		f.verdict, f.err = stale, err
+	}
+}
+
+// changes compares keys with those under which a node was last made.
+func (w *world) changes(node string, keys []*cas.Key) (changes []change, never bool) {
+	last, ok := w.journal.Last(node)
+	if !ok || len(last.Keys) == 0 {
+		return nil, true
+	}
+	for _, k := range keys {
+		digest := k.Digest().String()
+		old, ok := last.Keys[k.Kind()]
+		if !ok || old == digest {
+			continue
+		}
+		was, err := w.key(old)
+		if err != nil {
+			changes = append(changes, change{Action: k.Kind(), Input: "key", Old: old, New: digest})
+			continue
+		}
+		for _, c := range cas.Diff(was, k) {
+			changes = append(changes, change{k.Kind(), c.Name, c.Old, c.New})
+		}
+	}
+	return changes, false
+}
+
+// key reads a key's description back from the store.
+func (w *world) key(digest string) (*cas.Key, error) {
+	d, err := cas.ParseDigest(digest)
+	if err != nil {
+		return nil, err
+	}
+	text, err := w.builder.Store.ReadAll(d)
+	if err != nil {
+		return nil, err
+	}
+	return cas.ParseKey(text)
+}
+
+// openForReading opens the workspace for commands that only look.
+func openForReading(s surroundings, o *workspaceFlags) (*world, error) {
+	w, err := openWorld(s, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.load(); err != nil {
+		return nil, err
+	}
+	w.journal, err = run.ReadJournal(w.out("journal"))
+	return w, err
+}
+
+// A findingObject is a finding as JSON.
+type findingObject struct {
+	Node    string   `json:"node"`
+	Verdict verdict  `json:"verdict"`
+	Changes []change `json:"changes,omitempty"`
+	After   []string `json:"after,omitempty"`
+	Never   bool     `json:"never_made,omitempty"`
+	Error   string   `json:"error,omitempty"`
+}
+
+func (f finding) object() findingObject {
+	o := findingObject{Node: f.node.ID, Verdict: f.verdict, Changes: f.changes, After: f.after, Never: f.never}
+	if f.err != nil {
+		o.Error = f.err.Error()
+	}
+	return o
+}
+
+// reason is a finding in a few words.
+func (f finding) reason() string {
+	switch {
+	case f.err != nil:
+		return f.err.Error()
+	case f.verdict == waiting:
+		return fmt.Sprintf("on what comes of %s", list(f.after, 3))
+	case f.verdict == upToDate:
+		return ""
+	case f.never:
+		return "was never made here"
+	case len(f.changes) == 0:
+		return "its result is not in the store any more"
+	}
+	var inputs []string
+	for _, c := range f.changes {
+		inputs = append(inputs, c.Input)
+	}
+	return "changed: " + list(inputs, 3)
+}
+
+// list names the first few of many.
+func list(words []string, most int) string {
+	text := ""
+	for i, word := range words {
+		switch {
+		case i == most:
+			return fmt.Sprintf("%s and %d more", text, len(words)-most)
+		case i > 0:
+			text += ", "
+		}
+		text += word
+	}
+	return text
+}

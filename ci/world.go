@@ -1,0 +1,245 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	"distro.internal/ci/graph"
+	"distro.internal/ci/run"
+	"distro.internal/melange/build"
+	"distro.internal/melange/sandbox"
+	"distro.internal/shared/apk"
+	"distro.internal/shared/cas"
+	"distro.internal/shared/repository"
+	"distro.internal/shared/rootfs"
+	"distro.internal/shared/solve"
+)
+
+// A world is an opened workspace: its graph, and everything that nodes are made with.
+type world struct {
+	dir     string
+	config  graph.Config
+	graph   *graph.Graph
+	cache   string
+	builder *build.Builder
+	client  *repository.Client
+	journal *run.Journal
+	seal    build.Seal
+	keyring apk.Keyring
+
+	mu       sync.Mutex
+	made     map[string]*build.Result // by node
+	external map[string]*external     // by repositories, keys and architecture
+}
+
+// An external is the packages of other repositories, compiled once.
+type external struct {
+	once     sync.Once
+	universe *solve.Universe
+	sources  []repository.Source
+	err      error
+}
+
+// openWorld reads the workspace. Nothing is written yet.
+func openWorld(s surroundings, o *workspaceFlags) (*world, error) {
+	dir, err := filepath.Abs(o.dir)
+	if err != nil {
+		return nil, err
+	}
+	config, err := graph.ReadConfig(filepath.Join(dir, o.file))
+	if err != nil {
+		return nil, err
+	}
+	if o.cache == "" {
+		return nil, errors.New("no cache folder: set HOME or XDG_CACHE_HOME, or give --cache-dir")
+	}
+	w := &world{
+		dir: dir, config: config, cache: o.cache,
+		client: &repository.Client{Cache: filepath.Join(o.cache, "apk")},
+		made:   map[string]*build.Result{}, external: map[string]*external{},
+	}
+	w.builder = &build.Builder{
+		Store:   cas.Store{Dir: filepath.Join(o.cache, "cas")},
+		Roots:   rootfs.Store{Dir: filepath.Join(o.cache, "store")},
+		WorkDir: filepath.Join(o.cache, "work"),
+	}
+	if s.epoch != "" {
+		if w.builder.Epoch, err = strconv.ParseInt(s.epoch, 10, 64); err != nil {
+			return nil, fmt.Errorf("SOURCE_DATE_EPOCH: %w", err)
+		}
+	}
+	if w.builder.Sources, err = w.sources(); err != nil {
+		return nil, err
+	}
+	w.builder.Emulator = w.emulator
+	w.builder.Limits = sandbox.Limits{}
+	return w, nil
+}
+
+// load reads recipes and images. It comes after the key is there: a recipe may
+// package the public key.
+func (w *world) load() (err error) {
+	w.graph, err = graph.Load(w.dir, w.config)
+	return err
+}
+
+// out is a path below the folder of what is made.
+func (w *world) out(elem ...string) string {
+	return filepath.Join(append([]string{w.dir, w.config.Output}, elem...)...)
+}
+
+// find turns words of the command line into nodes; none means all.
+func (w *world) find(words []string) ([]*graph.Node, error) {
+	if len(words) == 0 {
+		return w.graph.Nodes(), nil
+	}
+	var nodes []*graph.Node
+	for _, word := range words {
+		found := w.graph.Find(word)
+		if len(found) == 0 {
+			return nil, unknownWord(word, w.graph.Words())
+		}
+		nodes = append(nodes, found...)
+	}
+	return nodes, nil
+}
+
+// job decides the environment of a packages node, whose ancestors are all made.
+func (w *world) job(ctx context.Context, n *graph.Node) (build.Job, error) {
+	job := build.Job{Plan: n.Plan}
+	if len(n.Plan.LocalFiles) > 0 {
+		job.Local = os.DirFS(n.LocalDir(w.dir))
+	}
+	root := n.Arch
+	if n.Plan.Environment.Cross {
+		root = n.Plan.BuildArch
+	}
+	rootOffer, err := w.offer(ctx, n, root)
+	if err != nil {
+		return job, err
+	}
+	targetOffer := rootOffer
+	if n.Plan.Environment.Cross {
+		if targetOffer, err = w.offer(ctx, n, n.Arch); err != nil {
+			return job, err
+		}
+	}
+	job.Environment, err = build.Resolve(n.Plan, rootOffer, targetOffer)
+	if err != nil {
+		return job, fmt.Errorf("%s: %w", n.File, err)
+	}
+	return job, nil
+}
+
+// offer is what a node can have installed: the packages of its ancestors, and
+// of the repositories that its recipe names those that no ancestor makes.
+func (w *world) offer(ctx context.Context, n *graph.Node, arch apk.Arch) (build.Offer, error) {
+	ext, err := w.externalPackages(ctx, n, arch)
+	if err != nil {
+		return build.Offer{}, fmt.Errorf("%s: %w", n.File, err)
+	}
+	own := map[*apk.Package]build.Package{}
+	index := &apk.Index{}
+	w.mu.Lock()
+	for _, a := range w.graph.Ancestors(n) {
+		if a == n || a.Kind != graph.Packages || a.Arch != arch {
+			continue
+		}
+		for _, p := range w.made[a.ID].Packages {
+			own[p.Package] = p
+			index.Packages = append(index.Packages, p.Package)
+		}
+	}
+	w.mu.Unlock()
+	universe := ext.universe.Overlay(solve.Repository{Name: "workspace", Index: index})
+	return build.Offer{Universe: universe, Install: func(c solve.Chosen) build.Installed {
+		if p, ok := own[c.Package]; ok {
+			return w.ownInstalled(p)
+		}
+		return w.externalInstalled(ext.sources[c.Repository], c.Package)
+	}}, nil
+}
+
+func (w *world) ownInstalled(p build.Package) build.Installed {
+	return build.Installed{Package: p.Package, Content: p.Content, File: func(ctx context.Context) (string, apk.Verify, error) {
+		_, file, err := w.builder.Sign(ctx, p, w.seal)
+		return file, apk.Verify{Checksum: &p.Checksum}, err
+	}}
+}
+
+func (w *world) externalInstalled(s repository.Source, p *apk.Package) build.Installed {
+	return build.Installed{Package: p, File: func(ctx context.Context) (string, apk.Verify, error) {
+		file, err := w.client.Fetch(ctx, s, p)
+		return file, apk.Verify{Checksum: &p.Checksum}, err
+	}}
+}
+
+// externalPackages reads the indexes of the repositories that a recipe names.
+func (w *world) externalPackages(ctx context.Context, n *graph.Node, arch apk.Arch) (*external, error) {
+	e := n.Plan.Environment
+	name := strings.Join(append(append([]string{string(arch)}, e.Repositories...), e.Keyring...), "\x00")
+	w.mu.Lock()
+	x := w.external[name]
+	if x == nil {
+		x = &external{}
+		w.external[name] = x
+	}
+	w.mu.Unlock()
+	x.once.Do(func() { x.err = w.readExternal(ctx, x, e.Repositories, e.Keyring, arch) })
+	return x, x.err
+}
+
+func (w *world) readExternal(ctx context.Context, x *external, urls, keys []string, arch apk.Arch) error {
+	keyring, err := apk.LoadKeyring(w.paths(keys)...)
+	if err != nil {
+		return err
+	}
+	var repositories []solve.Repository
+	for _, url := range urls {
+		tag, address := splitTag(url)
+		s := repository.Source{URL: w.path(address), Keyring: keyring, Tag: tag}
+		index, err := w.client.Index(ctx, s, arch)
+		if errors.Is(err, fs.ErrNotExist) && arch != apk.Arch(w.config.BuildArch) {
+			index, err = &apk.Index{}, nil // a repository of tools has one architecture
+		}
+		if err != nil {
+			return fmt.Errorf("reading repository %s: %w", address, err)
+		}
+		x.sources = append(x.sources, s)
+		repositories = append(repositories, solve.Repository{Name: address, Tag: tag, Index: index})
+	}
+	x.universe = solve.Compile(repositories, arch)
+	return nil
+}
+
+// splitTag takes "@edge https://..." apart.
+func splitTag(url string) (tag, address string) {
+	if rest, ok := strings.CutPrefix(url, "@"); ok {
+		tag, address, _ = strings.Cut(rest, " ")
+		return tag, strings.TrimSpace(address)
+	}
+	return "", url
+}
+
+// path is a file or folder of the workspace, unless it is a URL.
+func (w *world) path(name string) string {
+	if strings.Contains(name, "://") || filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(w.dir, name)
+}
+
+func (w *world) paths(names []string) []string {
+	all := make([]string, len(names))
+	for i, name := range names {
+		all[i] = w.path(name)
+	}
+	return all
+}

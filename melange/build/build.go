@@ -1,0 +1,107 @@
+// Package build is the flow from a plan to packages, and nothing else:
+//
+//	plan + environment ─ steps in a sandbox ─▶ one tree per output   (the tree action)
+//	trees + metadata   ─ scan, SBOM, sections ─▶ unsigned packages    (the package action)
+//	unsigned packages  ─ a key ─▶ .apk files                          (signing)
+//
+// The first two are actions: what they make is a function of what is named in
+// their keys, and is kept in the content-addressed store under them. They are
+// two so that a change of a description packages again what was built before,
+// and signing is a third so that keys never come near a sandbox and differently
+// signed packages share all results.
+package build
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"distro.internal/melange/recipe"
+	"distro.internal/melange/sandbox"
+	"distro.internal/melange/source"
+	"distro.internal/shared/apk"
+	"distro.internal/shared/cas"
+	"distro.internal/shared/rootfs"
+)
+
+// A Builder holds what outlives a build. It may run many builds at once.
+type Builder struct {
+	Store   cas.Store
+	Roots   rootfs.Store
+	Sources *source.Store
+	WorkDir string         // builds under way have their folders below it
+	Limits  sandbox.Limits // of a step, where the recipe says nothing else
+	Epoch   int64          // SOURCE_DATE_EPOCH from outside, in seconds; 0: the newest file of the sources
+
+	// Emulator returns a static user-mode emulator that runs programs of an
+	// architecture on this machine. It is asked when something is built for
+	// another architecture than this machine's; nil: there is none.
+	Emulator func(context.Context, apk.Arch) (string, error)
+}
+
+// A Job is a plan whose environment is decided.
+type Job struct {
+	Plan        *recipe.Plan
+	Environment Environment
+	Local       fs.FS                          // the folder of the recipe's own files; nil when it has none
+	Log         io.Writer                      // what the steps print; nil: nowhere
+	OnStep      func(n, of int, s recipe.Step) // before each step; may be nil
+}
+
+// A Result is what a job made, and how it came to it.
+type Result struct {
+	Packages []Package  // in the order of the plan's outputs
+	Ran      bool       // the steps ran
+	Packed   bool       // packages were made of the trees
+	Keys     []*cas.Key // of the actions, as far as they were known: what all this is a function of
+}
+
+// Build makes the packages of a job, or finds them made already. The result of
+// a failed build tells the keys.
+func (b *Builder) Build(ctx context.Context, job Job) (*Result, error) {
+	r, trees, err := b.lookup(job)
+	if !absent(err) {
+		return r, err
+	}
+	if trees == nil {
+		r.Ran = true
+		if trees, err = b.run(ctx, job); err != nil {
+			return r, err
+		}
+		if err := b.storeTrees(job, r.Keys[0], trees); err != nil {
+			return r, err
+		}
+		// Equal trees may have been packaged before, for another key.
+		if err := b.lookupPackages(r, job, trees); !absent(err) {
+			return r, err
+		}
+	}
+	r.Packed = true
+	if r.Packages, err = b.pack(ctx, job, trees); err != nil {
+		return r, err
+	}
+	return r, b.storePackages(r.Keys[1], r.Packages)
+}
+
+// Lookup finds what Build would find, and makes nothing. The error is
+// fs.ErrNotExist when something would have to be made; the result's keys then
+// tell of what it would be made.
+func (b *Builder) Lookup(job Job) (*Result, error) {
+	r, _, err := b.lookup(job)
+	return r, err
+}
+
+func (b *Builder) lookup(job Job) (*Result, *trees, error) {
+	r := &Result{}
+	key, err := b.treeKey(job)
+	if err != nil {
+		return r, nil, fmt.Errorf("describing the build of %s: %w", job.Plan.Name, err)
+	}
+	r.Keys = []*cas.Key{key}
+	trees, err := b.lookupTrees(job, key)
+	if err != nil {
+		return r, nil, err
+	}
+	return r, trees, b.lookupPackages(r, job, trees)
+}

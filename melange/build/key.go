@@ -1,0 +1,79 @@
+package build
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strconv"
+
+	"distro.internal/shared/cas"
+)
+
+// The kinds of the two actions, with the version of what they make of given
+// inputs. It changes when the same inputs would give other bytes, and only then.
+const (
+	treeAction    = "tree/1"
+	packageAction = "package/1"
+)
+
+// treeKey names everything that the trees of a job are a function of.
+func (b *Builder) treeKey(job Job) (*cas.Key, error) {
+	p := job.Plan
+	k := cas.NewKey(treeAction)
+	k.Add("arch", string(p.Arch))
+	k.Add("build arch", string(rootArch(p)))
+	k.Add("plan", p.BuildDigest())
+	if b.Epoch != 0 {
+		k.Add("epoch", strconv.FormatInt(b.Epoch, 10))
+	}
+	for _, name := range p.LocalFiles {
+		digest, err := fileDigest(job.Local, name)
+		if err != nil {
+			return nil, err
+		}
+		k.Add("file "+name, digest)
+	}
+	for _, i := range job.Environment.Root {
+		k.Add("package "+i.Name, i.content())
+	}
+	for _, i := range job.Environment.Sysroot {
+		k.Add("sysroot "+i.Name, i.content())
+	}
+	return k, nil
+}
+
+// packageKey names what packages are a function of once their trees are there.
+func (b *Builder) packageKey(job Job, trees *trees) *cas.Key {
+	p := job.Plan
+	k := cas.NewKey(packageAction)
+	k.Add("arch", string(p.Arch))
+	k.Add("metadata", p.PackageDigest())
+	k.Add("epoch", strconv.FormatInt(trees.epoch, 10))
+	for _, t := range trees.outputs {
+		k.Add("tree "+t.Name, t.Digest.String())
+	}
+	return k
+}
+
+// fileDigest covers a file's content and whether it can be executed.
+func fileDigest(dir fs.FS, name string) (string, error) {
+	f, err := dir.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", fmt.Errorf("reading %s: %w", name, err)
+	}
+	return fmt.Sprintf("%s/%o", hex.EncodeToString(h.Sum(nil)), info.Mode().Perm()&0o111), nil
+}
+
+func absent(err error) bool { return errors.Is(err, fs.ErrNotExist) }

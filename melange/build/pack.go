@@ -1,0 +1,276 @@
+package build
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"strconv"
+	"strings"
+	"time"
+
+	"distro.internal/melange/recipe"
+	"distro.internal/melange/scan"
+	"distro.internal/shared/apk"
+	"distro.internal/shared/cas"
+	"distro.internal/shared/filetree"
+	"distro.internal/shared/sbom"
+)
+
+// A Package is an unsigned package: its metadata and the two sections that
+// every signed form of it consists of.
+type Package struct {
+	*apk.Package  // Size stays 0: it counts the signature too
+	Data, Control cas.Digest
+	ControlSum    [32]byte // SHA-256 of the control section: what is signed
+	Content       string   // digest of what an environment sees, see apk.ContentDigest
+	Payload       string   // digest of what a repository sees, see apk.PayloadDigest
+}
+
+// pack makes unsigned packages of the trees of a job.
+func (b *Builder) pack(ctx context.Context, job Job, t *trees) ([]Package, error) {
+	siblings := make([]scan.Package, len(t.outputs))
+	for i, o := range t.outputs {
+		tree, err := b.tree(o)
+		if err != nil {
+			return nil, fmt.Errorf("opening the files of %s: %w", o.Name, err)
+		}
+		siblings[i] = scan.Package{Name: o.Name, Tree: tree}
+	}
+	packages := make([]Package, len(t.outputs))
+	for i, o := range job.Plan.Outputs {
+		var err error
+		if packages[i], err = b.packOne(ctx, job, t.epoch, o, siblings, i); err != nil {
+			return nil, fmt.Errorf("packaging %s: %w", o.Name, err)
+		}
+	}
+	return packages, nil
+}
+
+func (b *Builder) packOne(ctx context.Context, job Job, epoch int64, o recipe.Output, siblings []scan.Package, i int) (Package, error) {
+	plan := job.Plan
+	found, err := scan.Scan(scan.Input{
+		Package: siblings[i], Siblings: siblings, Version: string(plan.FullVersion()),
+		Depends: o.Depends, Provides: o.Provides,
+		Options: scan.Options{NoProvides: o.Options.NoProvides, NoDepends: o.Options.NoDepends, NoCommands: o.Options.NoCommands},
+	})
+	if err != nil {
+		return Package{}, err
+	}
+	when := time.Unix(epoch, 0).UTC()
+	tree := siblings[i].Tree
+	if err := addCapabilities(tree, o.Setcap); err != nil {
+		return Package{}, err
+	}
+	if err := addSBOM(tree, plan, o, when); err != nil {
+		return Package{}, err
+	}
+	info, err := metadata(plan, o, found, epoch)
+	if err != nil {
+		return Package{}, err
+	}
+	return b.sections(ctx, info, tree, scripts(o), when)
+}
+
+// metadata is what .PKGINFO will say.
+func metadata(plan *recipe.Plan, o recipe.Output, found scan.Result, epoch int64) (*apk.Package, error) {
+	info := &apk.Package{
+		Name: o.Name, Version: plan.FullVersion(), Arch: plan.Arch, Origin: plan.Name,
+		Description: o.Description, URL: o.URL, License: license(o), Commit: o.Commit,
+		BuildDate: epoch, Triggers: o.Triggers,
+	}
+	var err error
+	if info.ProviderPriority, err = priority(o.ProviderPriority); err != nil {
+		return nil, err
+	}
+	if info.ReplacesPriority, err = priority(o.ReplacesPriority); err != nil {
+		return nil, err
+	}
+	for _, list := range []struct {
+		to   *[]apk.Dependency
+		from []string
+	}{{&info.Depends, found.Depends}, {&info.Provides, found.Provides}, {&info.Replaces, o.Replaces}} {
+		if *list.to, err = apk.ParseDependencies(strings.Join(list.from, " ")); err != nil {
+			return nil, err
+		}
+	}
+	return info, nil
+}
+
+func priority(text string) (int, error) {
+	if text == "" {
+		return 0, nil
+	}
+	return strconv.Atoi(text)
+}
+
+// license is one expression for all that the recipe lists.
+func license(o recipe.Output) string {
+	all := make([]string, len(o.Licenses))
+	for i, l := range o.Licenses {
+		all[i] = l.License
+		if len(o.Licenses) > 1 && strings.Contains(l.License, " OR ") {
+			all[i] = "(" + l.License + ")"
+		}
+	}
+	return strings.Join(all, " AND ")
+}
+
+func scripts(o recipe.Output) apk.Scripts {
+	s := apk.Scripts{}
+	for name, text := range o.Scriptlets {
+		s[name] = []byte(text)
+	}
+	return s
+}
+
+// addCapabilities gives files the capabilities that the recipe grants them.
+func addCapabilities(tree *filetree.Tree, grants []recipe.FileCapability) error {
+	for _, g := range grants {
+		e, ok := tree.Lookup(g.Path)
+		if !ok || !e.IsRegular() {
+			return fmt.Errorf("setcap: /%s is no file of the package", g.Path)
+		}
+		changed := *e
+		changed.Xattrs = maps.Clone(e.Xattrs)
+		if changed.Xattrs == nil {
+			changed.Xattrs = map[string]string{}
+		}
+		changed.Xattrs["security.capability"] = g.Value
+		if err := tree.Put(changed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sections writes both sections into the store.
+func (b *Builder) sections(ctx context.Context, info *apk.Package, tree *filetree.Tree, scripts apk.Scripts, when time.Time) (Package, error) {
+	p := Package{Package: info}
+	var data apk.DataInfo
+	var err error
+	p.Data, err = b.put(ctx, func(w io.Writer) error {
+		data, err = apk.WriteData(w, tree)
+		return err
+	})
+	if err != nil {
+		return p, err
+	}
+	info.DataHash, info.InstalledSize = data.Hash, data.InstalledSize
+	p.Control, err = b.put(ctx, func(w io.Writer) error {
+		info.Checksum, p.ControlSum, err = apk.WriteControl(w, info, scripts, nil, when)
+		return err
+	})
+	if err != nil {
+		return p, err
+	}
+	p.Content = apk.ContentDigest(data.Tree, scripts, info.Triggers)
+	p.Payload = apk.PayloadDigest(info, data.Hash, scripts)
+	return p, nil
+}
+
+// put stores what write writes.
+func (b *Builder) put(ctx context.Context, write func(io.Writer) error) (cas.Digest, error) {
+	r, w := io.Pipe()
+	written := make(chan error, 1)
+	go func() {
+		err := write(w)
+		written <- err
+		w.CloseWithError(err)
+	}()
+	d, err := b.Store.Put(ctx, r)
+	r.CloseWithError(err)
+	return d, errors.Join(<-written, err)
+}
+
+// addSBOM puts the package's bill of materials where scanners look for it.
+func addSBOM(tree *filetree.Tree, plan *recipe.Plan, o recipe.Output, when time.Time) error {
+	p := sbom.Package{
+		Name: o.Name, Version: string(plan.FullVersion()), Arch: string(plan.Arch), Origin: plan.Name,
+		Description: o.Description, Homepage: o.URL, License: license(o), CPE: plan.CPE,
+		Creator: "melange", Created: when,
+	}
+	for _, s := range plan.Sources {
+		p.Sources = append(p.Sources, sbom.Source{URI: s.URI, Commit: s.Commit, SHA256: s.SHA256, SHA512: s.SHA512})
+	}
+	doc, err := p.Document()
+	if err != nil {
+		return fmt.Errorf("writing its bill of materials: %w", err)
+	}
+	text, err := doc.Encode()
+	if err != nil {
+		return fmt.Errorf("writing its bill of materials: %w", err)
+	}
+	return tree.Put(filetree.Entry{
+		Path: sbom.Path(o.Name, string(plan.FullVersion())), Mode: 0o644, ModTime: when,
+		Size: int64(len(text)), Open: filetree.Bytes(text),
+	})
+}
+
+// The names of a package's words in a result.
+const (
+	infoWord    = "/info"    // .PKGINFO
+	sumWord     = "/control" // SHA-256 of the control section
+	checkWord   = "/checksum"
+	contentWord = "/content"
+	payloadWord = "/payload"
+)
+
+func (b *Builder) storePackages(key *cas.Key, packages []Package) error {
+	if _, err := b.Store.PutBytes(key.Encode()); err != nil {
+		return err
+	}
+	r := &cas.Result{Metadata: map[string]string{}}
+	for _, p := range packages {
+		var info strings.Builder
+		if err := p.WriteInfo(&info); err != nil {
+			return fmt.Errorf("storing package %s: %w", p.Name, err)
+		}
+		r.Outputs = append(r.Outputs, cas.Output{Name: p.Name + "/data", Digest: p.Data}, cas.Output{Name: p.Name + "/control", Digest: p.Control})
+		r.Metadata[p.Name+infoWord] = info.String()
+		r.Metadata[p.Name+sumWord] = hex.EncodeToString(p.ControlSum[:])
+		r.Metadata[p.Name+checkWord] = p.Checksum.String()
+		r.Metadata[p.Name+contentWord] = p.Content
+		r.Metadata[p.Name+payloadWord] = p.Payload
+	}
+	return b.Store.SetResult(key.Digest(), r)
+}
+
+func (b *Builder) lookupPackages(r *Result, job Job, trees *trees) error {
+	key := b.packageKey(job, trees)
+	r.Keys = append(r.Keys[:1], key)
+	stored, err := b.Store.Result(key.Digest())
+	if err != nil {
+		return err
+	}
+	packages := make([]Package, len(job.Plan.Outputs))
+	for i, o := range job.Plan.Outputs {
+		if packages[i], err = recall(stored, o.Name); err != nil {
+			return fmt.Errorf("reading the result of %s: %w", o.Name, err)
+		}
+	}
+	r.Packages = packages
+	return nil
+}
+
+// recall makes a package of what storePackages recorded.
+func recall(r *cas.Result, name string) (p Package, err error) {
+	word := func(w string) string { return r.Metadata[name+w] }
+	if p.Package, err = apk.ParseInfo(strings.NewReader(word(infoWord))); err != nil {
+		return p, err
+	}
+	if p.Checksum, err = apk.ParseChecksum(word(checkWord)); err != nil {
+		return p, err
+	}
+	sum, err := hex.DecodeString(word(sumWord))
+	if err != nil || len(sum) != len(p.ControlSum) {
+		return p, fmt.Errorf("bad digest %q of the control section", word(sumWord))
+	}
+	copy(p.ControlSum[:], sum)
+	p.Data, _ = r.Output(name + "/data")
+	p.Control, _ = r.Output(name + "/control")
+	p.Content, p.Payload = word(contentWord), word(payloadWord)
+	return p, nil
+}

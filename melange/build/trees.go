@@ -1,0 +1,153 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"distro.internal/melange/recipe"
+	"distro.internal/melange/sandbox"
+	"distro.internal/shared/cas"
+	"distro.internal/shared/filetree"
+)
+
+// trees is what the steps of a job left: a tar of each package's files, in the
+// order of the plan's outputs, and the time that all of them carry.
+type trees struct {
+	epoch   int64
+	outputs []cas.Output
+}
+
+// The build user of the peer's environments; in packages its files are root's.
+const buildUser = 1000
+
+func (b *Builder) lookupTrees(job Job, key *cas.Key) (*trees, error) {
+	r, err := b.Store.Result(key.Digest())
+	if err != nil {
+		return nil, err
+	}
+	t := &trees{outputs: r.Outputs}
+	if t.epoch, err = strconv.ParseInt(r.Metadata["epoch"], 10, 64); err != nil {
+		return nil, fmt.Errorf("reading the trees of %s: %w", job.Plan.Name, err)
+	}
+	return t, nil
+}
+
+func (b *Builder) storeTrees(job Job, key *cas.Key, t *trees) error {
+	if _, err := b.Store.PutBytes(key.Encode()); err != nil {
+		return fmt.Errorf("storing the trees of %s: %w", job.Plan.Name, err)
+	}
+	return b.Store.SetResult(key.Digest(), &cas.Result{
+		Outputs:  t.outputs,
+		Metadata: map[string]string{"epoch": strconv.FormatInt(t.epoch, 10)},
+	})
+}
+
+// collect takes the files of every package out of the sandbox.
+func (b *Builder) collect(ctx context.Context, job Job, agent *sandbox.Agent, ws *workspace) (*trees, error) {
+	t := &trees{epoch: ws.epoch}
+	for _, o := range job.Plan.Outputs {
+		digest, err := b.collectOne(ctx, agent, o.Name, ws)
+		if err != nil {
+			return nil, fmt.Errorf("collecting the files of %s: %w", o.Name, err)
+		}
+		t.outputs = append(t.outputs, cas.Output{Name: o.Name, Digest: digest})
+	}
+	return t, nil
+}
+
+func (b *Builder) collectOne(ctx context.Context, agent *sandbox.Agent, name string, ws *workspace) (cas.Digest, error) {
+	spool := filepath.Join(ws.dir, "collected.tar")
+	defer os.Remove(spool)
+	if err := writeFile(spool, func(w io.Writer) error {
+		return agent.Tar(ctx, recipe.OutputDir+"/"+name, w)
+	}); err != nil {
+		return cas.Digest{}, err
+	}
+	tree, err := openTree(spool)
+	if err != nil {
+		return cas.Digest{}, err
+	}
+	when := time.Unix(ws.epoch, 0).UTC()
+	for e := range tree.All() {
+		normalize(e, when)
+	}
+	return b.putTree(ctx, tree)
+}
+
+// normalize takes away what differs between equal builds: the clock, and who built.
+func normalize(e *filetree.Entry, when time.Time) {
+	e.ModTime = when
+	if e.UID == buildUser {
+		e.UID = 0
+	}
+	if e.GID == buildUser {
+		e.GID = 0
+	}
+	e.User, e.Group = "", ""
+}
+
+func (b *Builder) putTree(ctx context.Context, t *filetree.Tree) (cas.Digest, error) {
+	r, w := io.Pipe()
+	go func() { w.CloseWithError(filetree.WriteTar(w, t)) }()
+	d, err := b.Store.Put(ctx, r)
+	r.CloseWithError(err)
+	return d, err
+}
+
+// tree opens the tree of an output. Its bytes are verified once, here; the
+// files are then read where they lie in the store.
+func (b *Builder) tree(o cas.Output) (*filetree.Tree, error) {
+	r, err := b.Store.Open(o.Digest)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	if _, err := io.Copy(io.Discard, r); err != nil {
+		return nil, err
+	}
+	return openTree(b.Store.Path(o.Digest))
+}
+
+// openTree reads the headers of a tar file; the contents stay in it.
+func openTree(file string) (*filetree.Tree, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return filetree.ReadTar(f, func(e *filetree.Entry, _ io.Reader) (func() (io.ReadCloser, error), error) {
+		at, err := f.Seek(0, io.SeekCurrent) // a tar.Reader reads no further than it must
+		size := e.Size
+		return func() (io.ReadCloser, error) { return openSection(file, at, size) }, err
+	})
+}
+
+// section is a part of a file, with random access.
+type section struct {
+	*io.SectionReader
+	f *os.File
+}
+
+func openSection(file string, at, size int64) (io.ReadCloser, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	return section{io.NewSectionReader(f, at, size), f}, nil
+}
+
+func (s section) Close() error { return s.f.Close() }
+
+func writeFile(name string, write func(io.Writer) error) error {
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(f), f.Close())
+}

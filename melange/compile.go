@@ -1,0 +1,187 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"distro.internal/melange/recipe"
+	"distro.internal/pipelines"
+	"distro.internal/shared/apk"
+	"distro.internal/shared/document"
+)
+
+// planFlags are those that change what a recipe means.
+type planFlags struct {
+	archs        []string
+	buildArch    string
+	pipelineDirs []string
+	options      []string
+	envFiles     []string
+	varsFiles    []string
+	gitCommit    string
+	libc         string
+}
+
+func (p *planFlags) register(f *pflag.FlagSet) {
+	f.StringSliceVar(&p.archs, "arch", nil, "architectures to build for, as apk spells them; the host's when none is given")
+	f.StringVar(&p.buildArch, "build-arch", hostArch(), "architecture that the tools of a cross build run on")
+	f.StringSliceVar(&p.pipelineDirs, "pipeline-dir", nil, "folders of pipelines, searched in order before the built-in ones")
+	f.StringSliceVar(&p.options, "build-option", nil, "build options of the recipe to switch on")
+	f.StringSliceVar(&p.envFiles, "env-file", nil, "files of KEY=value lines for the steps' environment")
+	f.StringSliceVar(&p.varsFiles, "vars-file", nil, "YAML files of variables that win over the recipe's")
+	f.StringVar(&p.gitCommit, "git-commit", "", "commit of the recipe, for the packages' metadata")
+	f.StringVar(&p.libc, "override-host-triplet-libc-substitution-flavor", "gnu", "C library in the triplets of native builds: gnu or musl")
+}
+
+// plans reads a recipe and decides it for each architecture.
+func (p *planFlags) plans(file string) ([]*recipe.Plan, error) {
+	r, err := readRecipe(file)
+	if err != nil {
+		return nil, err
+	}
+	o := recipe.PlanOptions{
+		BuildArch: apk.Arch(p.buildArch), Dir: os.DirFS(filepath.Dir(file)),
+		Options: p.options, Commit: p.gitCommit, Libc: p.libc,
+	}
+	o.Library = recipe.NewLibrary(pipelineFolders(p.pipelineDirs)...)
+	if o.EnvFiles, err = readFiles(p.envFiles); err != nil {
+		return nil, err
+	}
+	if o.VarsFiles, err = readFiles(p.varsFiles); err != nil {
+		return nil, err
+	}
+	archs := p.archs
+	if len(archs) == 0 {
+		archs = []string{hostArch()}
+	}
+	var plans []*recipe.Plan
+	for _, arch := range archs {
+		if o.Arch, err = parseArch(arch); err != nil {
+			return nil, err
+		}
+		plan, err := r.Plan(o)
+		if errors.Is(err, recipe.ErrArchitecture) && len(archs) > 1 {
+			continue
+		} else if err != nil {
+			return nil, err
+		}
+		plans = append(plans, plan)
+	}
+	return plans, nil
+}
+
+func readFiles(names []string) ([]recipe.File, error) {
+	var files []recipe.File
+	for _, name := range names {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, recipe.File{Name: name, Data: data})
+	}
+	return files, nil
+}
+
+// archNames are the architectures that packages are built for, and how Go and
+// OCI spell them.
+var archNames = map[string]string{
+	"amd64": "x86_64", "arm64": "aarch64", "386": "x86", "arm/v6": "armhf", "arm/v7": "armv7",
+	"loong64": "loongarch64", "ppc64le": "ppc64le", "riscv64": "riscv64", "s390x": "s390x",
+}
+
+func parseArch(word string) (apk.Arch, error) {
+	if word == "host" {
+		return apk.Arch(hostArch()), nil
+	}
+	for other, name := range archNames {
+		if word == name || word == other {
+			return apk.Arch(name), nil
+		}
+	}
+	return "", fmt.Errorf("unknown architecture %q", word)
+}
+
+func hostArch() string {
+	if name, ok := archNames[runtime.GOARCH]; ok {
+		return name
+	}
+	return runtime.GOARCH
+}
+
+func compileCommand(s surroundings) *cobra.Command {
+	var p planFlags
+	c := &cobra.Command{
+		Use:   "compile RECIPE",
+		Short: "Print what a recipe means: one JSON object per architecture, with nothing left to decide",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			plans, err := p.plans(args[0])
+			if err != nil {
+				return err
+			}
+			e := json.NewEncoder(s.stdout)
+			e.SetEscapeHTML(false)
+			e.SetIndent("", "  ")
+			for _, plan := range plans {
+				if err := e.Encode(plan); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	p.register(c.Flags())
+	return c
+}
+
+func pipelinesCommand(s surroundings) *cobra.Command {
+	var dirs []string
+	c := &cobra.Command{
+		Use:   "pipelines [NAME]",
+		Short: "List what uses: can name, or show one with its inputs",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			folders := pipelineFolders(dirs)
+			if len(args) == 0 {
+				fmt.Fprintln(s.stdout, strings.Join(recipe.NewLibrary(folders...).Names(), "\n"))
+				return nil
+			}
+			text, err := pipelineText(folders, args[0])
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(s.stdout, "%s", text)
+			return nil
+		},
+	}
+	c.Flags().StringSliceVar(&dirs, "pipeline-dir", nil, "folders of pipelines, searched in order before the built-in ones")
+	return c
+}
+
+// pipelineFolders are where uses: looks, the built-in pipelines last.
+func pipelineFolders(dirs []string) []fs.FS {
+	var folders []fs.FS
+	for _, dir := range dirs {
+		folders = append(folders, os.DirFS(dir))
+	}
+	return append(folders, pipelines.Files)
+}
+
+func pipelineText(folders []fs.FS, name string) ([]byte, error) {
+	for _, folder := range folders {
+		if text, err := fs.ReadFile(folder, name+".yaml"); err == nil {
+			return text, nil
+		}
+	}
+	names := recipe.NewLibrary(folders...).Names()
+	return nil, fmt.Errorf("no pipeline %q%s", name, document.DidYouMean(name, names))
+}

@@ -1,0 +1,63 @@
+// Melange builds packages from recipes. One file per command; this one is the
+// table of them, and the only place that reads the process's surroundings.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"distro.internal/melange/sandbox"
+)
+
+// surroundings is what the process was given.
+type surroundings struct {
+	stdin          *os.File
+	stdout, stderr io.Writer
+	cache          string // the user's cache folder of this project
+	epoch          string // $SOURCE_DATE_EPOCH
+}
+
+func main() {
+	sandbox.Main()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	s := surroundings{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, epoch: os.Getenv("SOURCE_DATE_EPOCH")}
+	if dir, err := os.UserCacheDir(); err == nil {
+		s.cache = filepath.Join(dir, "distro")
+	}
+	os.Exit(run(ctx, s, os.Args[1:]))
+}
+
+// run returns the exit code: 0, or 1 after one message.
+func run(ctx context.Context, s surroundings, args []string) int {
+	root := &cobra.Command{
+		Use:           "melange",
+		Short:         "Build apk packages from recipes, in a sandbox, without network and without root",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	for _, command := range []func(surroundings) *cobra.Command{
+		buildCommand, compileCommand, indexCommand, keygenCommand, packageVersionCommand, pipelinesCommand, signCommand, signIndexCommand,
+	} {
+		root.AddCommand(command(s))
+	}
+	root.SetArgs(args)
+	root.SetOut(s.stdout)
+	root.SetErr(s.stderr)
+	if err := root.ExecuteContext(ctx); err != nil {
+		if errors.Is(err, context.Canceled) {
+			err = errors.New("interrupted")
+		}
+		fmt.Fprintln(s.stderr, "melange:", err)
+		return 1
+	}
+	return 0
+}

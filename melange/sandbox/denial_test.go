@@ -1,0 +1,260 @@
+package sandbox
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// host is what an attacker inside would like to reach.
+type host struct {
+	secret          string // a file
+	tcp4, tcp6, abs net.Listener
+	process         *exec.Cmd
+}
+
+func newHost(t *testing.T) host {
+	t.Helper()
+	h := host{secret: filepath.Join(t.TempDir(), "secret")}
+	must(t, os.WriteFile(h.secret, []byte("secret"), 0o666))
+	listen := func(network, address string) net.Listener {
+		l, err := net.Listen(network, address)
+		must(t, err)
+		t.Cleanup(func() { l.Close() })
+		return l
+	}
+	h.tcp4 = listen("tcp4", "127.0.0.1:0")
+	h.tcp6 = listen("tcp6", "[::1]:0")
+	h.abs = listen("unix", "@sandbox-test-"+strconv.Itoa(os.Getpid()))
+	h.process = exec.Command(filepath.Join(probes, "amd64"), "sleep", "1h")
+	must(t, h.process.Start())
+	t.Cleanup(func() {
+		if err := h.process.Process.Kill(); err != nil {
+			t.Errorf("the host's process did not survive: %v", err)
+		}
+		h.process.Wait()
+	})
+	return h
+}
+
+// TestDenied lists the ways out one by one. Each tool succeeds when it is not stopped.
+func TestDenied(t *testing.T) {
+	h := newHost(t)
+	shown := layer(t, map[string]string{"file": "shown read-only"})
+	a := start(t, Sandbox{
+		Layers: []string{layer(t, map[string]string{
+			"bin/probe":  "@amd64",
+			"absolute":   ">" + h.secret,
+			"relative":   ">" + strings.Repeat("../", 40) + h.secret[1:],
+			"throughpid": ">/proc/1/root" + h.secret,
+		})},
+		Mounts: []Mount{{Source: shown, Target: "/shown", ReadOnly: true}},
+	})
+	pid := strconv.Itoa(h.process.Process.Pid)
+	flag := func(f int) string { return strconv.Itoa(f) }
+	const (
+		eperm  = "operation not permitted"
+		eacces = "permission denied"
+		enoent = "no such file or directory"
+		enosys = "function not implemented"
+		erofs  = "read-only file system"
+		esrch  = "no such process"
+	)
+	for _, tc := range []struct{ name, command, want string }{
+		{"network, IPv4", "dial tcp4 " + h.tcp4.Addr().String(), "connection refused"},
+		{"network, IPv6", "dial tcp6 " + h.tcp6.Addr().String(), "connection refused"},
+		{"network beyond the machine", "dial tcp4 192.0.2.1:80", "network is unreachable"},
+		{"abstract sockets of the host", "dial unix " + h.abs.Addr().String(), "connection refused"},
+		{"sockets of virtual machines", "vsock", "address family not supported"},
+		{"raw frames", "packet", "address family not supported"},
+		{"the kernel's ciphers", "alg", "address family not supported"},
+		{"raw packets", "raw", eperm},
+
+		{"a file of the host", "open " + h.secret, enoent},
+		{"an absolute link", "open /absolute", enoent},
+		{"a relative link", "open /relative", enoent},
+		{"dots", "open /.." + h.secret, enoent},
+		{"out of a chroot", "unchroot " + h.secret, enoent},
+		{"the agent's root", "open /proc/1/root" + h.secret, eacces},
+		{"a link to the agent's root", "open /throughpid", eacces},
+		{"the agent's folder", "open /proc/1/cwd", eacces},
+		{"the agent's program", "readlink /proc/1/exe", eacces},
+		{"the agent's program, to write", "append /proc/1/exe", eacces},
+		{"the agent's memory", "open /proc/1/mem", eacces},
+		{"the agent's open files", "ls /proc/1/fd", eacces},
+		{"the agent's environment", "open /proc/1/environ", eacces},
+		{"its own program by magic link", "append /proc/self/exe", "text file busy"},
+		{"a hard link out of a read-only mount", "link /shown/file /tmp/file", "invalid cross-device link"},
+		{"a file shown read-only", "write /shown/file x", erofs},
+		{"the mode of a file shown read-only", "chmod 777 /shown/file", erofs},
+
+		{"a process of the host", "kill " + pid + " 9", esrch},
+		{"its group", "kill -" + pid + " 9", esrch},
+		{"tracing the agent", "ptrace 1", eperm},
+		{"the agent's memory, by call", "readvm 1", eperm},
+		{"tracing the host", "ptrace " + pid, esrch},
+
+		{"mount", "mount", eperm}, {"umount", "umount", eperm}, {"pivot_root", "pivot_root", eperm},
+		{"fsopen", "fsopen", eperm}, {"fspick", "fspick", eperm}, {"open_tree", "open_tree", eperm},
+		{"move_mount", "move_mount", eperm}, {"mount_setattr", "mount_setattr", eperm},
+		{"a new user namespace", "unshare " + flag(unix.CLONE_NEWUSER), eperm},
+		{"a new mount namespace", "unshare " + flag(unix.CLONE_NEWNS), eperm},
+		{"a new time namespace", "unshare " + flag(unix.CLONE_NEWTIME), eperm},
+		{"a process in a new user namespace", "clone " + flag(unix.CLONE_NEWUSER), eperm},
+		{"a process in a new network", "clone " + flag(unix.CLONE_NEWNET), eperm},
+		{"clone3", "clone3", enosys}, {"setns", "setns", eperm},
+		{"keyctl", "keyctl", eperm}, {"add_key", "add_key", eperm}, {"request_key", "request_key", eperm},
+		{"bpf", "bpf", eperm}, {"perf_event_open", "perf", eperm}, {"userfaultfd", "userfaultfd", eperm},
+		{"io_uring", "io_uring", enosys}, {"open_by_handle_at", "by_handle", eperm},
+		{"kexec_load", "kexec", eperm}, {"init_module", "init_module", eperm}, {"delete_module", "delete_module", eperm},
+		{"reboot", "reboot", eperm}, {"swapon", "swapon", eperm}, {"acct", "acct", eperm}, {"quotactl", "quotactl", eperm},
+		{"the clock", "settime", eperm}, {"the kernel's log", "syslog", eperm}, {"the host's name", "sethostname", eperm},
+		{"a call newer than the filter", "newer", enosys},
+		{"input for a terminal", "tiocsti", eperm},
+
+		{"a device node", "mknod /tmp/null", eperm},
+		{"memory as a device", "open /dev/mem", enoent},
+		{"a disk", "open /dev/vda", enoent},
+		{"more in /dev", "write /dev/new x", erofs},
+		{"a setting of the kernel", "append /proc/sys/kernel/core_pattern", erofs},
+		{"a setting of the network", "append /proc/sys/net/ipv4/ip_forward", erofs},
+		{"sysrq", "append /proc/sysrq-trigger", ""},
+		{"/sys, to write", "write /sys/x x", erofs},
+		{"/sys, to read", "ls /sys/kernel", enoent},
+		{"keys in /proc", "append /proc/keys", eacces},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			out, err := probe(t, a, strings.Fields(tc.command)...)
+			if err == nil {
+				t.Fatalf("was let: %s", out)
+			}
+			if !strings.Contains(out, tc.want) {
+				t.Errorf("got %q, want %q", out, tc.want)
+			}
+		})
+	}
+}
+
+func TestForeignABI(t *testing.T) {
+	a := start(t, Sandbox{})
+	if _, err := probe(t, a, "i386"); err == nil || !strings.Contains(err.Error(), "bad system call") {
+		t.Errorf("a call of the 32-bit ABI: %v", err)
+	}
+	if out, err := probe(t, a, "x32"); err == nil || !strings.Contains(out, "not implemented") {
+		t.Errorf("a call of the x32 ABI: %v", out)
+	}
+}
+
+// TestSeen says what there is to see inside, which is next to nothing.
+func TestSeen(t *testing.T) {
+	t.Setenv("SANDBOX_TEST_SECRET", "must not be seen")
+	// A caller may itself have been started with open files.
+	r, w, err := os.Pipe()
+	must(t, err)
+	defer r.Close()
+	defer w.Close()
+	_, err = unix.FcntlInt(w.Fd(), unix.F_SETFD, 0)
+	must(t, err)
+	a := start(t, Sandbox{})
+	kept := uint64(0)
+	for _, c := range keptCapabilities {
+		kept |= 1 << c
+	}
+	mask := strconv.FormatUint(kept, 16)
+	for _, tc := range []struct{ command, want string }{
+		{"env", ""},
+		{"fds", "0\n1\n2"},
+		{"ls /", "bin\ndev\nproc\nsys\ntmp"},
+		{"ls /dev", "fd\nfull\nnull\nptmx\npts\nrandom\nshm\nstderr\nstdin\nstdout\ntty\nurandom\nzero"},
+		{"ls /sys", ""},
+		{"ls /tmp", ""},
+		{"cat /proc/kallsyms /proc/keys /proc/cmdline /proc/kcore", ""},
+		{"cat /proc/self/cgroup", "*"},
+		{"status NoNewPrivs", "1"},
+		{"status Seccomp", "2"},
+		{"status CapBnd", strings.Repeat("0", 16-len(mask)) + mask},
+		{"status CapEff", strings.Repeat("0", 16-len(mask)) + mask},
+		{"status CapInh", "0000000000000000"},
+	} {
+		t.Run(tc.command, func(t *testing.T) {
+			out := expect(t, a, strings.Fields(tc.command)...)
+			if tc.want != "*" && out != tc.want {
+				t.Errorf("got %q, want %q", out, tc.want)
+			}
+			if strings.Contains(out, "must not") || strings.Contains(out, groupPrefix) {
+				t.Errorf("%q tells about the host", out)
+			}
+		})
+	}
+	for line := range strings.Lines(expect(t, a, "ps")) {
+		if !strings.Contains(line, "probe ps") && !strings.Contains(line, processName+" ") {
+			t.Errorf("a foreign process: %s", line)
+		}
+	}
+}
+
+// TestAllowed holds what builds do need, which a stricter sandbox would break.
+func TestAllowed(t *testing.T) {
+	a := start(t, Sandbox{})
+	for _, command := range []string{
+		"mkfifo /tmp/pipe", "inet", "write /dev/null x", "append /dev/full", "open /dev/urandom", "open /proc/cpuinfo", "open /proc/meminfo",
+		"open /proc/sys/kernel/osrelease", "ls /proc/self/fd", "unshare " + strconv.Itoa(unix.CLONE_FILES), "write /dev/shm/x x", "write /file x", "rm /bin/none",
+	} {
+		expect(t, a, strings.Fields(command)...)
+	}
+	if out, err := probe(t, a, "dial", "tcp4", "127.0.0.1:1"); err == nil || !strings.Contains(out, "refused") {
+		t.Errorf("loopback: %s", out)
+	}
+}
+
+// TestNoGain: setuid bits and file capabilities can be made, and mean nothing.
+func TestNoGain(t *testing.T) {
+	a := start(t, Sandbox{Layers: []string{layer(t, map[string]string{"bin/probe": "@amd64", "bin/su": "@amd64"})}})
+	expect(t, a, "chmod", "4755", "/bin/su")
+	if ids, err := callerMapping(); err != nil || ids.uids[len(ids.uids)-1].Size == 1 {
+		return // there is nobody else to be
+	}
+	var out strings.Builder
+	must(t, a.Run(t.Context(), Command{Args: []string{"/bin/su", "euid"}, UID: 1000, GID: 1000, Stdout: &out}))
+	if out.String() != "1000\n" {
+		t.Errorf("became %s", out.String())
+	}
+}
+
+// unprivileged is an id that nobody has.
+const unprivileged = 54321
+
+// TestAsOrdinaryUser runs all other tests again without root's rights.
+func TestAsOrdinaryUser(t *testing.T) {
+	if os.Geteuid() != 0 || os.Getenv(probesVariable) != "" {
+		return
+	}
+	tmp := t.TempDir()
+	must(t, os.Chmod(filepath.Dir(tmp), 0o755))
+	must(t, os.Chown(tmp, unprivileged, unprivileged))
+	program := filepath.Join(tmp, "tests")
+	data, err := os.ReadFile("/proc/self/exe")
+	must(t, err)
+	must(t, os.WriteFile(program, data, 0o755))
+	args := []string{"-test.timeout=2m"}
+	if testing.Verbose() {
+		args = append(args, "-test.v")
+	}
+	cmd := exec.Command(program, args...)
+	cmd.Dir = tmp
+	cmd.Env = append(os.Environ(), probesVariable+"="+probes, "TMPDIR="+tmp, "HOME="+tmp)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: unprivileged, Gid: unprivileged}}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Errorf("as an ordinary user: %v\n%s", err, out)
+	} else if testing.Verbose() {
+		t.Logf("%s", out)
+	}
+}

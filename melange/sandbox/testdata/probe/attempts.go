@@ -1,0 +1,228 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+func chmod(name string, mode uint32) error { return unix.Chmod(name, mode) }
+
+func setxattr(name, key string, value []byte) error { return unix.Lsetxattr(name, key, value, 0) }
+
+// setcap gives a file cap_net_bind_service=ep.
+func setcap(name string) error {
+	return setxattr(name, "security.capability", []byte("\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"))
+}
+
+func cpus() int { return runtime.NumCPU() }
+
+func self(args []string, wait bool) error {
+	cmd := exec.Command("/proc/self/exe", args...)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	if err := cmd.Start(); err != nil || !wait {
+		return err
+	}
+	return cmd.Wait()
+}
+
+func signalSelf(name string) error {
+	if err := syscall.Kill(os.Getpid(), unix.SignalNum(name)); err != nil {
+		return err
+	}
+	time.Sleep(time.Minute)
+	return nil
+}
+
+// call makes a system call with arguments that reach the kernel's permission checks.
+func call(nr uintptr, args ...uintptr) tool {
+	return func([]string) error {
+		var a [6]uintptr
+		copy(a[:], args)
+		if _, _, errno := syscall.RawSyscall6(nr, a[0], a[1], a[2], a[3], a[4], a[5]); errno != 0 {
+			return errno
+		}
+		fmt.Println("was let")
+		return nil
+	}
+}
+
+// dial connects, or says why not.
+func dial(network, address string) error {
+	c, err := net.DialTimeout(network, address, 2*time.Second)
+	if err != nil {
+		return err
+	}
+	fmt.Println("reached", c.RemoteAddr())
+	return c.Close()
+}
+
+func open(name string, flags int) error {
+	f, err := os.OpenFile(name, flags, 0)
+	if err != nil {
+		return err
+	}
+	fmt.Println("opened", name)
+	return f.Close()
+}
+
+func socket(family, kind int) tool {
+	return func([]string) error {
+		fd, err := unix.Socket(family, kind, 0)
+		if err == nil {
+			unix.Close(fd)
+		}
+		return err
+	}
+}
+
+func pointer(s string) uintptr {
+	b := append([]byte(s), 0)
+	return uintptr(unsafe.Pointer(&b[0]))
+}
+
+var page [4096]byte
+
+var (
+	text   = pointer("/tmp")
+	tmpfs  = pointer("tmpfs")
+	buffer = uintptr(unsafe.Pointer(&page))
+)
+
+const here = ^uintptr(99) // AT_FDCWD
+
+var attempts = map[string]tool{
+	"dial":   func(args []string) error { return dial(args[0], args[1]) },
+	"open":   func(args []string) error { return open(args[0], os.O_RDONLY) },
+	"append": func(args []string) error { return open(args[0], os.O_WRONLY|os.O_APPEND) },
+	"kill": func(args []string) error {
+		pid, _ := strconv.Atoi(args[0])
+		sig, _ := strconv.Atoi(args[1])
+		return syscall.Kill(pid, syscall.Signal(sig))
+	},
+	"ptrace": func(args []string) error {
+		pid, _ := strconv.Atoi(args[0])
+		runtime.LockOSThread()
+		return syscall.PtraceAttach(pid)
+	},
+	"readvm": func(args []string) error {
+		pid, _ := strconv.Atoi(args[0])
+		local, remote := []unix.Iovec{{Base: new(byte), Len: 1}}, []unix.RemoteIovec{{Base: buffer, Len: 1}}
+		_, err := unix.ProcessVMReadv(pid, local, remote, 0)
+		return err
+	},
+	"mknod": func(args []string) error {
+		return unix.Mknod(args[0], unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3)))
+	},
+	"mkfifo": func(args []string) error { return unix.Mkfifo(args[0], 0o644) },
+	"status": func(args []string) error {
+		data, err := os.ReadFile("/proc/self/status")
+		for line := range strings.Lines(string(data)) {
+			if key, value, _ := strings.Cut(line, ":"); key == args[0] {
+				fmt.Println(strings.TrimSpace(value))
+			}
+		}
+		return err
+	},
+	// A folder's ".." above a chroot is the old way out of one.
+	"unchroot": func(args []string) error {
+		if err := os.MkdirAll("/tmp/cell", 0o755); err != nil {
+			return err
+		}
+		top, err := os.Open("/")
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(unix.Chroot("/tmp/cell"), top.Chdir()); err != nil {
+			return err
+		}
+		for range 64 {
+			if err := os.Chdir(".."); err != nil {
+				return err
+			}
+		}
+		if err := unix.Chroot("."); err != nil {
+			return err
+		}
+		return open(args[0], os.O_RDONLY)
+	},
+	"setuid": func(args []string) error { // runs a setuid copy of itself as somebody else
+		return self(args, true)
+	},
+	"euid": func([]string) error { fmt.Println(os.Geteuid()); return nil },
+	"clone": func(args []string) error {
+		flag, err := strconv.ParseUint(args[0], 0, 64)
+		if err != nil {
+			return err
+		}
+		pid, _, errno := syscall.RawSyscall6(unix.SYS_CLONE, uintptr(flag)|uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+		if errno != 0 {
+			return errno
+		}
+		if pid == 0 {
+			syscall.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
+		}
+		return nil
+	},
+	"unshare": func(args []string) error {
+		flag, err := strconv.ParseUint(args[0], 0, 64)
+		if err != nil {
+			return err
+		}
+		runtime.LockOSThread()
+		return unix.Unshare(int(flag))
+	},
+	"tiocsti": func([]string) error {
+		c := byte('x')
+		_, _, errno := syscall.Syscall(unix.SYS_IOCTL, 0, unix.TIOCSTI, uintptr(unsafe.Pointer(&c)))
+		if errno != 0 {
+			return errno
+		}
+		return nil
+	},
+	"vsock":  socket(unix.AF_VSOCK, unix.SOCK_STREAM),
+	"packet": socket(unix.AF_PACKET, unix.SOCK_RAW),
+	"alg":    socket(unix.AF_ALG, unix.SOCK_SEQPACKET),
+	"raw":    socket(unix.AF_INET, unix.SOCK_RAW),
+	"inet":   socket(unix.AF_INET, unix.SOCK_STREAM),
+
+	"mount":         call(unix.SYS_MOUNT, tmpfs, text, tmpfs, 0, 0),
+	"umount":        call(unix.SYS_UMOUNT2, pointer("/proc/kcore"), unix.MNT_DETACH),
+	"pivot_root":    call(unix.SYS_PIVOT_ROOT, text, text),
+	"fsopen":        call(unix.SYS_FSOPEN, tmpfs, 0),
+	"fspick":        call(unix.SYS_FSPICK, here, text, 0),
+	"open_tree":     call(unix.SYS_OPEN_TREE, here, text, unix.OPEN_TREE_CLONE),
+	"move_mount":    call(unix.SYS_MOVE_MOUNT, here, text, here, text, 0),
+	"mount_setattr": call(unix.SYS_MOUNT_SETATTR, here, text, 0, buffer, 32),
+	"setns":         call(unix.SYS_SETNS, 0, 0),
+	"clone3":        call(unix.SYS_CLONE3, buffer, 64),
+	"keyctl":        call(unix.SYS_KEYCTL, unix.KEYCTL_GET_KEYRING_ID, ^uintptr(2), 0),
+	"add_key":       call(unix.SYS_ADD_KEY, pointer("user"), text, text, 1, ^uintptr(2)),
+	"request_key":   call(unix.SYS_REQUEST_KEY, pointer("user"), text, 0, 0),
+	"bpf":           call(unix.SYS_BPF, 0, buffer, 64),
+	"perf":          call(unix.SYS_PERF_EVENT_OPEN, buffer, 0, ^uintptr(0), ^uintptr(0), 0),
+	"kexec":         call(unix.SYS_KEXEC_LOAD, 0, 0, 0, 0),
+	"init_module":   call(unix.SYS_INIT_MODULE, buffer, 0, text),
+	"delete_module": call(unix.SYS_DELETE_MODULE, text, 0),
+	"userfaultfd":   call(unix.SYS_USERFAULTFD, 1),
+	"io_uring":      call(unix.SYS_IO_URING_SETUP, 1, buffer),
+	"by_handle":     call(unix.SYS_OPEN_BY_HANDLE_AT, here, buffer, 0),
+	"reboot":        call(unix.SYS_REBOOT, 0, 0, 0, 0),
+	"swapon":        call(unix.SYS_SWAPON, text, 0),
+	"acct":          call(unix.SYS_ACCT, 0),
+	"quotactl":      call(unix.SYS_QUOTACTL, 0, text, 0, buffer),
+	"settime":       call(unix.SYS_CLOCK_SETTIME, 0, buffer),
+	"syslog":        call(unix.SYS_SYSLOG, 3, buffer, 16),
+	"sethostname":   call(unix.SYS_SETHOSTNAME, text, 1),
+	"newer":         call(unix.SYS_RSEQ_SLICE_YIELD + 1000),
+}

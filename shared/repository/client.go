@@ -1,0 +1,352 @@
+package repository
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"distro.internal/shared/apk"
+	"distro.internal/shared/cas"
+)
+
+// indexFile is where apk looks for an index.
+const indexFile = "APKINDEX.tar.gz"
+
+// A Client reads repositories. Any number of goroutines may use one, and any number of processes one cache.
+//
+// The cache holds each package once, whatever repository it came from, under the digest of its content;
+// no name in it tells an address. Folders are read in place.
+type Client struct {
+	Cache       string       // directory; needed for repositories that are no folders
+	HTTP        *http.Client // nil: the default one
+	Credentials Credentials
+	Offline     bool          // use what is in the cache, and fail at once where it is not
+	Backoff     time.Duration // before the first repetition of a request, then doubled; 0: half a second
+	Log         func(message string)
+}
+
+// ErrOffline is the cause when something is not in the cache and the network may not be used.
+var ErrOffline = errors.New("not in the cache, and offline")
+
+// Index returns the verified index of one architecture. A repository that has none is fs.ErrNotExist.
+func (c *Client) Index(ctx context.Context, s Source, arch apk.Arch) (*apk.Index, error) {
+	p, err := s.place()
+	if err != nil {
+		return nil, err
+	}
+	x, err := c.index(ctx, s, p, arch)
+	if err != nil {
+		return nil, fmt.Errorf("reading index of %s: %w", p.file(arch, ""), err)
+	}
+	return x, nil
+}
+
+func (c *Client) index(ctx context.Context, s Source, p place, arch apk.Arch) (*apk.Index, error) {
+	if p.folder != "" {
+		f, err := os.Open(p.file(arch, indexFile))
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		return apk.ReadIndex(f, s.verify())
+	}
+	b, err := c.indexBytes(ctx, p, arch)
+	if err != nil {
+		return nil, err
+	}
+	return apk.ReadIndex(bytes.NewReader(b), s.verify())
+}
+
+// A cachedIndex is what is remembered of a request for an index, to ask next time only for a newer one.
+type cachedIndex struct {
+	ETag     string     `json:"etag,omitempty"`
+	Modified string     `json:"modified,omitempty"` // as the server wrote it
+	Content  cas.Digest `json:"content"`
+}
+
+// indexBytes returns the index as it came from the server: unverified, even if it was verified once.
+func (c *Client) indexBytes(ctx context.Context, p place, arch apk.Arch) ([]byte, error) {
+	store := cas.Store{Dir: c.Cache}
+	name := p.url.JoinPath(string(arch), indexFile).String()
+	record := filepath.Join(c.Cache, "index", cas.DigestOf([]byte(name)).Hash+".json")
+	var old cachedIndex
+	var content []byte
+	if b, err := os.ReadFile(record); err == nil && json.Unmarshal(b, &old) == nil {
+		if content, err = store.ReadAll(old.Content); err != nil {
+			old = cachedIndex{}
+		}
+	}
+	if c.Offline {
+		if content == nil {
+			return nil, ErrOffline
+		}
+		return content, nil
+	}
+	var body memory
+	res, err := c.get(ctx, request{place: p, arch: arch, name: indexFile, known: old}, &body)
+	if err != nil {
+		return nil, err
+	}
+	if res.notModified {
+		return content, nil
+	}
+	d, err := store.PutBytes(body.Bytes())
+	if err != nil {
+		return nil, err
+	}
+	res.known.Content = d
+	b, err := json.Marshal(res.known)
+	if err != nil {
+		return nil, err
+	}
+	return body.Bytes(), writeFile(record, b)
+}
+
+// writeFile writes a file that others see old or new, never half.
+func writeFile(name string, b []byte) error {
+	if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(name), ".tmp-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // gone already when all went well
+	_, err = f.Write(b)
+	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
+	if err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), name)
+}
+
+// Fetch returns the file of the package: in the cache, or in place where the repository is a folder. It is
+// the one that p, from a verified index, names by its checksum, all of it having been verified when it
+// came into the cache. Who reads it verifies it again in passing, with that checksum.
+func (c *Client) Fetch(ctx context.Context, s Source, p *apk.Package) (string, error) {
+	at, err := s.place()
+	if err != nil {
+		return "", err
+	}
+	file, err := c.fetch(ctx, s, at, p)
+	if err != nil {
+		return "", fmt.Errorf("fetching %s: %w", at.file(s.archOf(p), p.FileName()), err)
+	}
+	return file, nil
+}
+
+// archOf is the folder that the package lies in.
+func (s Source) archOf(p *apk.Package) apk.Arch {
+	if s.Arch != "" && (p.Arch == "noarch" || p.Arch == "") {
+		return s.Arch
+	}
+	return p.Arch
+}
+
+func (c *Client) fetch(ctx context.Context, s Source, at place, p *apk.Package) (string, error) {
+	if p.Checksum.IsZero() {
+		return "", errors.New("the index has no checksum for it")
+	}
+	if at.folder != "" {
+		file := at.file(s.archOf(p), p.FileName())
+		return file, verifyHead(file, p)
+	}
+	store := cas.Store{Dir: c.Cache}
+	key := packageKey(p)
+	if file, ok := cached(store, key, p); ok {
+		return file, nil
+	}
+	if c.Offline {
+		return "", ErrOffline
+	}
+	partial, err := openPartial(filepath.Join(c.Cache, "partial", hex.EncodeToString(p.Checksum[:])))
+	if err != nil {
+		return "", err
+	}
+	defer partial.close()
+	if file, ok := cached(store, key, p); ok { // another process was faster
+		return file, partial.remove()
+	}
+	if err := c.download(ctx, request{place: at, arch: s.archOf(p), name: p.FileName()}, partial, p); err != nil {
+		return "", err
+	}
+	return adopt(ctx, store, key, partial)
+}
+
+// packageKey is what the cache remembers a package's file by.
+func packageKey(p *apk.Package) cas.Digest {
+	k := cas.NewKey("apk file/1")
+	k.Add("checksum", p.Checksum.String())
+	return k.Digest()
+}
+
+func cached(store cas.Store, key cas.Digest, p *apk.Package) (string, bool) {
+	r, err := store.Result(key)
+	if err != nil || len(r.Outputs) != 1 {
+		return "", false
+	}
+	file := store.Path(r.Outputs[0].Digest)
+	if verifyHead(file, p) != nil {
+		os.Remove(file)
+		return "", false
+	}
+	return file, true
+}
+
+// verifyHead looks at what costs next to nothing: the size, and that the control section is the right
+// one. The data section is vouched for by it, and compared by every reader.
+func verifyHead(file string, p *apk.Package) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if p.Size != 0 && info.Size() != p.Size {
+		return fmt.Errorf("%d bytes long, not %d: %w", info.Size(), p.Size, apk.ErrChecksum)
+	}
+	_, err = apk.Open(f, apk.Verify{Checksum: &p.Checksum})
+	return err
+}
+
+// verifyAll reads the whole package.
+func verifyAll(f io.Reader, p *apk.Package) error {
+	r, err := apk.Open(f, apk.Verify{Checksum: &p.Checksum})
+	for err == nil {
+		_, _, err = r.Next()
+	}
+	if err == io.EOF {
+		return nil
+	}
+	return err
+}
+
+// download completes the partial file and verifies it. What an earlier run left is taken up again; should
+// the whole then be wrong, everything is fetched anew once.
+func (c *Client) download(ctx context.Context, r request, partial *partial, p *apk.Package) error {
+	resumed := partial.size() > 0
+	for {
+		if _, err := c.get(ctx, r, partial); err != nil {
+			return err
+		}
+		_, err := partial.file.Seek(0, io.SeekStart)
+		if err == nil {
+			err = verifyAll(partial.file, p)
+		}
+		if err == nil && p.Size != 0 && partial.size() != p.Size {
+			err = fmt.Errorf("%d bytes long, not %d: %w", partial.size(), p.Size, apk.ErrChecksum)
+		}
+		if err == nil {
+			return nil
+		}
+		if err := errors.Join(err, partial.reset()); !resumed {
+			return err
+		}
+		resumed = false
+	}
+}
+
+// adopt makes the verified partial file a blob of the store.
+func adopt(ctx context.Context, store cas.Store, key cas.Digest, partial *partial) (string, error) {
+	if _, err := partial.file.Seek(0, io.SeekStart); err != nil {
+		return "", err
+	}
+	d, err := store.Put(ctx, partial.file)
+	if err != nil {
+		return "", err
+	}
+	if err := store.SetResult(key, &cas.Result{Outputs: []cas.Output{{Name: "apk", Digest: d}}}); err != nil {
+		return "", err
+	}
+	return store.Path(d), partial.remove()
+}
+
+// A Wanted is a package to fetch.
+type Wanted struct {
+	Source  Source
+	Package *apk.Package
+}
+
+// FetchAll fetches packages, several at a time, and returns their files in the order of wanted.
+func (c *Client) FetchAll(ctx context.Context, wanted []Wanted) ([]string, error) {
+	const parallel = 8
+	files := make([]string, len(wanted))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallel)
+	for i, w := range wanted {
+		g.Go(func() (err error) {
+			files[i], err = c.Fetch(ctx, w.Source, w.Package)
+			return err
+		})
+	}
+	return files, g.Wait()
+}
+
+// GC removes from the cache what was not used for olderThan, and then as much as must go for it to hold
+// at most maxBytes, as cas.Store.GC does.
+func (c *Client) GC(olderThan time.Duration, maxBytes int64) (cas.Collected, error) {
+	return cas.Store{Dir: c.Cache}.GC(olderThan, maxBytes)
+}
+
+// A partial is a file that is being downloaded, by one process at a time.
+type partial struct {
+	file *os.File
+}
+
+func openPartial(name string) (*partial, error) {
+	if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
+		return nil, err
+	}
+	for {
+		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
+		if err != nil {
+			return nil, err
+		}
+		for err = unix.EINTR; err == unix.EINTR; {
+			err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
+		}
+		if err != nil {
+			f.Close()
+			return nil, &fs.PathError{Op: "lock", Path: name, Err: err}
+		}
+		// Whoever had the lock may have finished and removed the file.
+		mine, err1 := f.Stat()
+		there, err2 := os.Stat(name)
+		if err1 == nil && err2 == nil && os.SameFile(mine, there) {
+			return &partial{f}, nil
+		}
+		f.Close()
+	}
+}
+
+// Write appends.
+func (p *partial) Write(b []byte) (int, error) { return p.file.WriteAt(b, p.size()) }
+
+func (p *partial) size() int64 {
+	info, err := p.file.Stat()
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}
+
+func (p *partial) reset() error { return p.file.Truncate(0) }
+
+func (p *partial) remove() error { return os.Remove(p.file.Name()) }
+
+func (p *partial) close() { p.file.Close() }

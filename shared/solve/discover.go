@@ -1,0 +1,115 @@
+package solve
+
+// discover finds all that the world can lead to, depth first, and gives each
+// name its place in the order of decisions. That order is part of the law:
+// among names that wait for a decision the marked come before the rest, names
+// of packages before names that are only provided, and those discovered later
+// before those discovered earlier, where a name counts as discovered when all
+// that its candidates depend on is.
+//
+// This is most of the work of solving a small world over a large index, and
+// therefore runs over the bare numbers of the table.
+func (p *problem) discover() {
+	d := discovery{
+		table:  p.table,
+		seen:   make([]bool, len(p.names)),
+		order:  make([]int32, len(p.names)),
+		packs:  make([]progress, len(p.entries)),
+		marked: p.marked(),
+	}
+	for _, w := range p.world {
+		if id, ok := p.id(w.Name); ok && !w.broken {
+			d.visit(id)
+		}
+	}
+	p.reached = d.order
+}
+
+// marked returns the names that are to be decided first.
+func (p *problem) marked() map[int32]bool {
+	marked := map[int32]bool{}
+	if p.options.Marks == nil {
+		for _, w := range p.world {
+			if id, ok := p.id(w.Name); ok {
+				marked[id] = true
+			}
+		}
+	}
+	for text := range p.options.Marks {
+		if id, ok := p.id(text); ok {
+			marked[id] = true
+		}
+	}
+	return marked
+}
+
+// The order of a name is its number in the order of discovery, and these.
+const (
+	orderReal   = 1 << 29
+	orderMarked = 1 << 30
+)
+
+type discovery struct {
+	*table
+	seen   []bool
+	order  []int32
+	packs  []progress
+	marked map[int32]bool
+	count  int32
+}
+
+// progress is how far discovery is with a package.
+type progress uint8
+
+const (
+	entered progress = 1 << iota // what it depends on is discovered, or being so
+	spread                       // what it provides is discovered
+)
+
+func (d *discovery) visit(n int32) {
+	if d.seen[n] {
+		return
+	}
+	d.seen[n] = true
+	candidates := d.candidates(n)
+	order, conditional := int32(0), false
+	for _, r := range candidates {
+		e := &d.entries[r.entry]
+		if d.packs[r.entry]&entered == 0 {
+			d.packs[r.entry] |= entered
+			d.visitAll(d.depends(e))
+		}
+		if d.own(e) == n {
+			order = orderReal
+		}
+		conditional = conditional || e.conditional
+	}
+	d.visitAll(d.waiting[n])
+	for _, r := range candidates {
+		if d.packs[r.entry]&spread == 0 {
+			e := &d.entries[r.entry]
+			d.visitAll(d.waiting[d.own(e)])
+			d.visitAll(d.provides(e))
+			d.packs[r.entry] |= spread
+		}
+	}
+	d.count++
+	order |= d.count
+	if d.marked[n] {
+		order |= orderMarked
+	}
+	d.order[n] = order
+	if conditional {
+		for _, r := range candidates {
+			d.visitAll(d.installIf(&d.entries[r.entry]))
+		}
+	}
+}
+
+func (d *discovery) visitAll(names []int32) {
+	for _, n := range names {
+		if !d.seen[n] {
+			d.visit(n)
+		}
+	}
+}
