@@ -19,6 +19,7 @@ import (
 	"strings"
 
 	"distro.internal/shared/apk"
+	"distro.internal/shared/filetree"
 )
 
 // Config is an image file after its includes were merged, checked and complete. It is not to be changed.
@@ -101,13 +102,33 @@ const (
 
 // Path is a change to the tree that the packages make. No link is ever followed: what is changed is what is named.
 type Path struct {
-	Path      string      `json:"path"` // relative, clean
-	Type      string      `json:"type"`
-	Mode      fs.FileMode `json:"mode"`    // of permissions, with special bits
-	HasMode   bool        `json:"hasMode"` // the file gave permissions
-	UID, GID  *uint32     `json:",omitempty"`
-	Source    string      `json:"source,omitempty"` // of a symlink as written; of a hard link relative, clean
-	Recursive bool        `json:"recursive,omitempty"`
+	Path      string // relative, clean
+	Type      string
+	Mode      fs.FileMode // permissions with special bits; the default of the type unless HasMode
+	HasMode   bool        // the image file gave permissions
+	UID, GID  *uint32     // nil = not given
+	Source    string      // of a symlink as written; of a hard link relative, clean
+	Recursive bool
+}
+
+// MarshalJSON writes the path as an image file has it.
+func (p Path) MarshalJSON() ([]byte, error) {
+	written := struct {
+		Path        string  `json:"path"`
+		Type        string  `json:"type"`
+		UID         *uint32 `json:"uid,omitempty"`
+		GID         *uint32 `json:"gid,omitempty"`
+		Permissions string  `json:"permissions,omitempty"`
+		Source      string  `json:"source,omitempty"`
+		Recursive   bool    `json:"recursive,omitempty"`
+	}{"/" + p.Path, p.Type, p.UID, p.GID, "", p.Source, p.Recursive}
+	if p.HasMode {
+		written.Permissions = fmt.Sprintf("0o%o", filetree.Unix(p.Mode))
+	}
+	if p.Type == HardLink {
+		written.Source = "/" + p.Source
+	}
+	return json.Marshal(written)
 }
 
 // Layering says how the tree is cut into layers. The zero value is one layer.
@@ -225,6 +246,21 @@ func SplitTag(repository string) (tag, address string) {
 		}
 	}
 	return "", repository
+}
+
+// Written is the configuration as JSON with the keys of an image file, without credentials.
+func (c *Config) Written() ([]byte, error) {
+	clean := *c
+	for _, list := range []*[]string{
+		&clean.Contents.BuildRepositories, &clean.Contents.RuntimeRepositories, &clean.Contents.Repositories, &clean.Contents.Keyring,
+	} {
+		redacted := make([]string, len(*list))
+		for i, r := range *list {
+			redacted[i] = Redact(r)
+		}
+		*list = redacted
+	}
+	return json.Marshal(&clean)
 }
 
 // Digest covers what the image is made from, apart from the packages themselves: not where packages are fetched from or

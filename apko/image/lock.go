@@ -192,3 +192,17 @@ func (l *Lock) WriteFile(file string) (err error) {
 	}
 	return os.Rename(tmp.Name(), file)
 }
+
+// Only is the lock with the packages of the given architectures. All must be in it.
+func (l *Lock) Only(archs []apk.Arch) (*Lock, error) {
+	less := *l
+	less.Contents.Packages = nil
+	for _, arch := range archs {
+		packages := l.Packages(arch)
+		if len(packages) == 0 {
+			return nil, fmt.Errorf("the lock has no packages for %s", arch)
+		}
+		less.Contents.Packages = append(less.Contents.Packages, packages...)
+	}
+	return &less, nil
+}

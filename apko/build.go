@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"distro.internal/apko/build"
+	"distro.internal/apko/oci"
+	"github.com/chainguard-dev/clog"
+	"github.com/spf13/cobra"
+)
+
+// making are the flags of the commands that make an image.
+type making struct {
+	options
+	sbom     bool
+	sbomPath string
+	json     bool
+}
+
+func (o *making) register(cmd *cobra.Command) {
+	o.options.register(cmd)
+	o.registerLock(cmd)
+	cmd.Flags().BoolVar(&o.sbom, "sbom", true, "write bills of materials, if --sbom-path says where")
+	cmd.Flags().StringVar(&o.sbomPath, "sbom-path", "", "folder for the bills of materials, SPDX in JSON")
+	cmd.Flags().BoolVar(&o.json, "json", false, "print the digests as JSON")
+}
+
+func (m *machine) build() *cobra.Command {
+	var o making
+	cmd := &cobra.Command{
+		Use:   "build CONFIG TAG OUT",
+		Short: "Make an image in a file or folder",
+		Long: `Make the image that CONFIG describes and write it to OUT: a tarball when OUT ends in .tar, for docker load and
+for tools that read OCI archives; otherwise a folder with an OCI layout. Prints the digest of the image.`,
+		Example: "  apko build nginx.yaml nginx:latest nginx.tar",
+		Args:    cobra.ExactArgs(3),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return m.runBuild(cmd.Context(), &o, args[0], args[1], args[2])
+		},
+	}
+	o.register(cmd)
+	return cmd
+}
+
+func (m *machine) runBuild(ctx context.Context, o *making, config, tagged, out string) error {
+	tag, err := oci.ParseTag(tagged)
+	if err != nil {
+		return err
+	}
+	result, err := m.make(ctx, o, config)
+	if err != nil {
+		return err
+	}
+	info, err := os.Stat(out)
+	if strings.HasSuffix(out, ".tar") && (err != nil || !info.IsDir()) {
+		err = result.Index.WriteTarball(ctx, out, tag)
+	} else {
+		err = result.Index.WriteLayout(ctx, out, tag)
+	}
+	if err != nil {
+		return err
+	}
+	if err := o.writeSBOMs(result); err != nil {
+		return err
+	}
+	return m.printDigests(o, result, result.Index.Descriptor.Digest)
+}
+
+// make builds the image of the image file.
+func (m *machine) make(ctx context.Context, o *making, config string) (*build.Result, error) {
+	s, err := m.session(ctx, &o.options, config)
+	if err != nil {
+		return nil, err
+	}
+	lock, err := s.locked(ctx, &o.options)
+	if err != nil {
+		return nil, err
+	}
+	result, err := s.builder.Build(ctx, s.config, lock, s.sources...)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range result.Archs {
+		if len(a.Scripts) > 0 {
+			clog.FromContext(ctx).Infof("%s: scripts that were not run: of %s", a.Name, strings.Join(a.Scripts, " "))
+		}
+	}
+	return result, nil
+}
+
+func (o *making) writeSBOMs(r *build.Result) error {
+	if !o.sbom || o.sbomPath == "" {
+		return nil
+	}
+	if err := os.MkdirAll(o.sbomPath, 0o755); err != nil {
+		return err
+	}
+	write := func(name string, content []byte) error {
+		file := filepath.Join(o.sbomPath, "sbom-"+name+".spdx.json")
+		tmp := file + ".tmp"
+		if err := os.WriteFile(tmp, content, 0o644); err != nil {
+			return err
+		}
+		return os.Rename(tmp, file)
+	}
+	for _, a := range r.Archs {
+		if err := write(string(a.Name), a.SBOM); err != nil {
+			return err
+		}
+	}
+	return write("index", r.SBOM)
+}
+
+// printDigests prints the reference alone, or everything as JSON.
+func (m *machine) printDigests(o *making, r *build.Result, reference string) error {
+	if !o.json {
+		_, err := fmt.Fprintln(m.out, reference)
+		return err
+	}
+	type arch struct {
+		Arch     string   `json:"arch"`
+		Digest   string   `json:"digest"`
+		Layers   []string `json:"layers"`
+		Packages []string `json:"packages"`
+	}
+	printed := struct {
+		Reference string `json:"reference"`
+		Digest    string `json:"digest"`
+		Archs     []arch `json:"archs"`
+	}{reference, r.Index.Descriptor.Digest, nil}
+	for _, a := range r.Archs {
+		one := arch{Arch: string(a.Name), Digest: a.Image.Manifest.Digest, Packages: a.Packages}
+		for _, l := range a.Image.Layers {
+			one.Layers = append(one.Layers, l.Digest)
+		}
+		printed.Archs = append(printed.Archs, one)
+	}
+	enc := json.NewEncoder(m.out)
+	enc.SetIndent("", "  ")
+	return enc.Encode(printed)
+}

@@ -1,0 +1,297 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"distro.internal/apko/build"
+	"distro.internal/apko/image"
+	"distro.internal/shared/apk"
+	"distro.internal/shared/cas"
+	"distro.internal/shared/repository"
+	"github.com/chainguard-dev/clog"
+	"github.com/spf13/cobra"
+)
+
+// options are the flags that commands have in common.
+type options struct {
+	archs, repositories, buildRepositories, keys, packages, annotations, includePaths []string
+
+	cacheDir, lockFile, buildDate string
+	offline, ignoreSignatures     bool
+}
+
+func (o *options) register(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringSliceVar(&o.archs, "arch", nil, "architectures (x86_64, aarch64, ..., host, all); those of the image file, or the host's, by default")
+	f.StringSliceVarP(&o.repositories, "repository-append", "r", nil, "more repositories, which the image will name too")
+	f.StringSliceVarP(&o.buildRepositories, "build-repository-append", "b", nil, "more repositories, which the image will not name")
+	f.StringSliceVarP(&o.keys, "keyring-append", "k", nil, "more trusted keys: files or https URLs")
+	f.StringSliceVarP(&o.packages, "package-append", "p", nil, "more packages")
+	f.StringSliceVar(&o.annotations, "annotations", nil, "annotations to set, as key:value")
+	f.StringSliceVar(&o.includePaths, "include-paths", nil, "more folders in which to look for image files")
+	f.StringVar(&o.cacheDir, "cache-dir", "", "folder for what was fetched and made before")
+	f.StringVar(&o.buildDate, "build-date", "", "date of the image, RFC 3339; SOURCE_DATE_EPOCH goes before it")
+	f.BoolVar(&o.offline, "offline", false, "use only what was fetched before")
+	f.BoolVar(&o.ignoreSignatures, "ignore-signatures", false, "trust indexes that nobody signed")
+}
+
+func (o *options) registerLock(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&o.lockFile, "lockfile", "", "take exactly the packages of this lock file")
+}
+
+// session is what a command works with: the image file, read and complemented by the flags.
+type session struct {
+	config  *image.Config
+	archs   []apk.Arch
+	sources []repository.Source
+	builder *build.Builder
+}
+
+func (m *machine) session(ctx context.Context, o *options, file string) (*session, error) {
+	written, err := image.Load(file, o.includePaths...)
+	if err != nil {
+		return nil, err
+	}
+	s := &session{}
+	if s.config, err = o.complement(written); err != nil {
+		return nil, err
+	}
+	if s.archs, err = o.architectures(s.config); err != nil {
+		return nil, err
+	}
+	if s.builder, err = m.builder(o); err != nil {
+		return nil, err
+	}
+	s.sources, err = o.sources(ctx, s.config, s.builder.Client)
+	return s, err
+}
+
+// complement is the image file with what the flags add.
+func (o *options) complement(c *image.Config) (*image.Config, error) {
+	more := *c
+	more.Contents.Repositories = slices.Concat(c.Contents.Repositories, o.repositories)
+	more.Contents.BuildRepositories = slices.Concat(c.Contents.BuildRepositories, o.buildRepositories)
+	more.Contents.Keyring = slices.Concat(c.Contents.Keyring, o.keys)
+	more.Contents.Packages = slices.Concat(c.Contents.Packages, o.packages)
+	more.Annotations = make(map[string]string)
+	for key, value := range c.Annotations {
+		more.Annotations[key] = value
+	}
+	given := make(map[string]bool)
+	for _, a := range o.annotations {
+		key, value, ok := strings.Cut(a, ":")
+		if !ok || given[key] {
+			return nil, fmt.Errorf("--annotations %s: want key:value, each key once", a)
+		}
+		if err := image.CheckAnnotation(key); err != nil {
+			return nil, fmt.Errorf("--annotations %s: %w", a, err)
+		}
+		more.Annotations[key], given[key] = value, true
+	}
+	if _, err := more.World(); err != nil {
+		return nil, fmt.Errorf("--package-append: %w", err)
+	}
+	return &more, nil
+}
+
+// hostArchs maps Go's names for machines to apk's, where image.ParseArch does not.
+var hostArchs = map[string]apk.Arch{"arm": "armv7", "386": "x86"}
+
+func (o *options) architectures(c *image.Config) ([]apk.Arch, error) {
+	if len(o.archs) == 0 && len(c.Archs) > 0 {
+		return c.Archs, nil
+	}
+	var list []apk.Arch
+	for _, name := range o.archs {
+		if name == "all" {
+			list = append(list, image.AllArchs()...)
+			continue
+		}
+		if name == "host" {
+			name = runtime.GOARCH
+		}
+		a, err := image.ParseArch(name)
+		if err != nil {
+			return nil, fmt.Errorf("--arch: %w", err)
+		}
+		list = append(list, a)
+	}
+	if len(list) == 0 {
+		if a, ok := hostArchs[runtime.GOARCH]; ok {
+			return []apk.Arch{a}, nil
+		}
+		a, err := image.ParseArch(runtime.GOARCH)
+		return []apk.Arch{a}, err
+	}
+	slices.Sort(list)
+	return slices.Compact(list), nil
+}
+
+func (m *machine) builder(o *options) (*build.Builder, error) {
+	cache, err := m.cacheDir(o.cacheDir)
+	if err != nil {
+		return nil, err
+	}
+	b := &build.Builder{
+		CAS:    cas.Store{Dir: filepath.Join(cache, "cas")},
+		Client: &repository.Client{Cache: filepath.Join(cache, "apk"), Offline: o.offline, Credentials: m.credentials()},
+		Tool:   "apko " + release(),
+	}
+	b.Created, err = m.created(o.buildDate)
+	return b, err
+}
+
+func (m *machine) cacheDir(flag string) (string, error) {
+	if flag != "" {
+		return filepath.Abs(flag)
+	}
+	if dir := m.env("XDG_CACHE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "distro"), nil
+	}
+	if home := m.env("HOME"); filepath.IsAbs(home) {
+		return filepath.Join(home, ".cache", "distro"), nil
+	}
+	return "", fmt.Errorf("no folder for the cache: set HOME or give --cache-dir")
+}
+
+// created is the image's date; the zero time leaves it to the packages.
+func (m *machine) created(flag string) (time.Time, error) {
+	if epoch := m.env("SOURCE_DATE_EPOCH"); epoch != "" {
+		n, err := strconv.ParseInt(epoch, 10, 64)
+		if err != nil {
+			return time.Time{}, fmt.Errorf("SOURCE_DATE_EPOCH %q: not a number of seconds", epoch)
+		}
+		return time.Unix(n, 0).UTC(), nil
+	}
+	if flag == "" {
+		return time.Time{}, nil
+	}
+	t, err := time.Parse(time.RFC3339, flag)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("--build-date: %w", err)
+	}
+	return t.UTC(), nil
+}
+
+// credentials are those of HTTP_AUTH: basic:<host>:<user>:<password>; a password may hold colons.
+func (m *machine) credentials() repository.Credentials {
+	part := strings.SplitN(m.env("HTTP_AUTH"), ":", 4)
+	if len(part) != 4 || part[0] != "basic" {
+		return nil
+	}
+	return repository.Credentials{{Host: part[1], User: part[2], Password: part[3]}}
+}
+
+// sources are the repositories of the image file, each with all its keys.
+func (o *options) sources(ctx context.Context, c *image.Config, client *repository.Client) ([]repository.Source, error) {
+	var files []string
+	for _, key := range c.Contents.Keyring {
+		if strings.HasPrefix(key, "https://") {
+			var err error
+			if key, err = fetchKey(ctx, client, key); err != nil {
+				return nil, err
+			}
+		}
+		files = append(files, key)
+	}
+	keyring, err := apk.LoadKeyring(files...)
+	if err != nil {
+		return nil, err
+	}
+	if len(c.Repositories()) == 0 {
+		return nil, fmt.Errorf("no repositories: name some in the image file or with --repository-append")
+	}
+	var sources []repository.Source
+	for _, r := range c.Repositories() {
+		tag, address := image.SplitTag(r)
+		sources = append(sources, repository.Source{URL: address, Tag: tag, Keyring: keyring, Insecure: o.ignoreSignatures})
+	}
+	return sources, nil
+}
+
+// maxKey is far more than any public key has.
+const maxKey = 64 << 10
+
+// fetchKey returns a file that holds the key of an https URL. A key that was fetched once is not fetched again.
+func fetchKey(ctx context.Context, client *repository.Client, address string) (string, error) {
+	sum := sha256.Sum256([]byte(address))
+	file := filepath.Join(client.Cache, "keys", hex.EncodeToString(sum[:8]), image.KeyName(address))
+	if _, err := os.Stat(file); err == nil {
+		return file, nil
+	}
+	shown := image.Redact(address)
+	if client.Offline {
+		return "", fmt.Errorf("key %s was not fetched before, and the network is not to be used", shown)
+	}
+	clog.FromContext(ctx).Infof("fetching key %s", shown)
+	content, err := get(ctx, address)
+	if err != nil {
+		return "", fmt.Errorf("fetching key %s: %w", shown, err)
+	}
+	if _, err := apk.DecodePublicKey(content); err != nil {
+		return "", fmt.Errorf("fetching key %s: %w", shown, err)
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return "", err
+	}
+	tmp := file + ".tmp" + strconv.Itoa(os.Getpid())
+	if err := os.WriteFile(tmp, content, 0o644); err != nil {
+		return "", err
+	}
+	return file, os.Rename(tmp, file)
+}
+
+func get(ctx context.Context, address string) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		if e, ok := err.(*url.Error); ok {
+			err = e.Err // the error would show the address, with its password
+		}
+		return nil, err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("the server answers %s", response.Status)
+	}
+	return io.ReadAll(io.LimitReader(response.Body, maxKey))
+}
+
+// locked is the lock that the flags name, or a new one.
+func (s *session) locked(ctx context.Context, o *options) (*image.Lock, error) {
+	if o.lockFile == "" {
+		return s.builder.Lock(ctx, s.config, s.archs, s.sources)
+	}
+	lock, err := image.ReadLock(o.lockFile)
+	if err != nil {
+		return nil, err
+	}
+	want, err := s.config.Digest()
+	if err != nil {
+		return nil, err
+	}
+	switch have := lock.Config.Digest; {
+	case have == "" || strings.HasPrefix(have, "sha256-"):
+		clog.FromContext(ctx).Warnf("the lock %s does not tell in our way which image file it was made for", o.lockFile)
+	case have != want:
+		return nil, fmt.Errorf("the lock %s was made for another image file or other flags: lock it again", o.lockFile)
+	}
+	lock.Config.Digest = want
+	return lock.Only(s.archs)
+}
