@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -88,7 +89,7 @@ func TestDenied(t *testing.T) {
 		{"the agent's program", "readlink /proc/1/exe", eacces},
 		{"the agent's program, to write", "append /proc/1/exe", eacces},
 		{"the agent's memory", "open /proc/1/mem", eacces},
-		{"the agent's open files", "ls /proc/1/fd", eacces},
+		{"the agent's open files", "open /proc/1/fd/3", eacces},
 		{"the agent's environment", "open /proc/1/environ", eacces},
 		{"its own program by magic link", "append /proc/self/exe", "text file busy"},
 		{"a hard link out of a read-only mount", "link /shown/file /tmp/file", "invalid cross-device link"},
@@ -123,19 +124,18 @@ func TestDenied(t *testing.T) {
 		{"memory as a device", "open /dev/mem", enoent},
 		{"a disk", "open /dev/vda", enoent},
 		{"more in /dev", "write /dev/new x", erofs},
-		{"a setting of the kernel", "append /proc/sys/kernel/core_pattern", erofs},
-		{"a setting of the network", "append /proc/sys/net/ipv4/ip_forward", erofs},
+		{"a setting of the kernel", "append /proc/sys/kernel/core_pattern", erofs + "|" + eacces},
+		{"a setting of the network", "append /proc/sys/net/ipv4/ip_forward", erofs + "|" + eacces},
 		{"sysrq", "append /proc/sysrq-trigger", ""},
 		{"/sys, to write", "write /sys/x x", erofs},
 		{"/sys, to read", "ls /sys/kernel", enoent},
-		{"keys in /proc", "append /proc/keys", eacces},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			out, err := probe(t, a, strings.Fields(tc.command)...)
 			if err == nil {
 				t.Fatalf("was let: %s", out)
 			}
-			if !strings.Contains(out, tc.want) {
+			if !slices.ContainsFunc(strings.Split(tc.want, "|"), func(want string) bool { return strings.Contains(out, want) }) {
 				t.Errorf("got %q, want %q", out, tc.want)
 			}
 		})
@@ -175,7 +175,7 @@ func TestSeen(t *testing.T) {
 		{"ls /dev", "fd\nfull\nnull\nptmx\npts\nrandom\nshm\nstderr\nstdin\nstdout\ntty\nurandom\nzero"},
 		{"ls /sys", ""},
 		{"ls /tmp", ""},
-		{"cat /proc/kallsyms /proc/keys /proc/cmdline /proc/kcore", ""},
+		{"read /proc/kallsyms /proc/keys /proc/cmdline /proc/kcore", ""},
 		{"cat /proc/self/cgroup", "*"},
 		{"status NoNewPrivs", "1"},
 		{"status Seccomp", "2"},

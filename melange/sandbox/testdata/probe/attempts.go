@@ -76,9 +76,9 @@ func open(name string, flags int) error {
 	return f.Close()
 }
 
-func socket(family, kind int) tool {
+func socket(family, kind, protocol int) tool {
 	return func([]string) error {
-		fd, err := unix.Socket(family, kind, 0)
+		fd, err := unix.Socket(family, kind, protocol)
 		if err == nil {
 			unix.Close(fd)
 		}
@@ -190,11 +190,11 @@ var attempts = map[string]tool{
 		}
 		return nil
 	},
-	"vsock":  socket(unix.AF_VSOCK, unix.SOCK_STREAM),
-	"packet": socket(unix.AF_PACKET, unix.SOCK_RAW),
-	"alg":    socket(unix.AF_ALG, unix.SOCK_SEQPACKET),
-	"raw":    socket(unix.AF_INET, unix.SOCK_RAW),
-	"inet":   socket(unix.AF_INET, unix.SOCK_STREAM),
+	"vsock":  socket(unix.AF_VSOCK, unix.SOCK_STREAM, 0),
+	"packet": socket(unix.AF_PACKET, unix.SOCK_RAW, 0),
+	"alg":    socket(unix.AF_ALG, unix.SOCK_SEQPACKET, 0),
+	"raw":    socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP),
+	"inet":   socket(unix.AF_INET, unix.SOCK_STREAM, 0),
 
 	"mount":         call(unix.SYS_MOUNT, tmpfs, text, tmpfs, 0, 0),
 	"umount":        call(unix.SYS_UMOUNT2, pointer("/proc/kcore"), unix.MNT_DETACH),

@@ -47,6 +47,16 @@ var files = map[string]tool{
 		}
 		return nil
 	},
+	"read": func(args []string) error { // what is there of them
+		for _, name := range args {
+			data, err := os.ReadFile(name)
+			if err != nil && !os.IsNotExist(err) {
+				return err
+			}
+			os.Stdout.Write(data)
+		}
+		return nil
+	},
 	"ls": func(args []string) error {
 		entries, err := os.ReadDir(args[0])
 		for _, e := range entries {
