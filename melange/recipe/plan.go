@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"distro.internal/shared/apk"
@@ -307,7 +308,7 @@ func (p *planner) transforms() {
 	for _, t := range p.recipe.VarTransforms {
 		match, err := regexp.Compile(t.Match.Value)
 		if err != nil {
-			p.errs.Add(t.Match.Pos, "", "%v", err)
+			p.errs.Add(t.Match.Pos, "", "%v", regexpMistake(err))
 			continue
 		}
 		before := p.base
@@ -318,4 +319,8 @@ func (p *planner) transforms() {
 			apply: func(s string) string { return match.ReplaceAllString(s, t.Replace.Value) },
 		}
 	}
+}
+
+func regexpMistake(err error) string {
+	return "not a regular expression: " + strings.TrimPrefix(err.Error(), "error parsing regexp: ")
 }

@@ -255,7 +255,7 @@ func (r *Recipe) check(errs *document.ErrorList) {
 	}
 	for _, t := range r.VarTransforms {
 		if _, err := regexp.Compile(t.Match.Value); err != nil {
-			errs.Add(t.Match.Pos, "", "%v", err)
+			errs.Add(t.Match.Pos, "", "%v", regexpMistake(err))
 		}
 	}
 	checkSteps(errs, r.Pipeline)

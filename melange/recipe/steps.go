@@ -148,19 +148,24 @@ func (p *planner) use(n *PipelineStep, f frame, r *run) {
 		p.errs.AddError(n.Uses.Pos, err)
 		return
 	}
-	f.scope = p.inputs(n, def, f.scope)
-	f.uses = append(slices.Clip(f.uses), name)
-	body := *def
-	if n.Name.Value != "" {
-		body.Name = n.Name
+	body, ok := p.inputs(n, def, f.scope)
+	if !ok {
+		return
 	}
-	p.node(&body, f, r)
+	f.scope = body
+	f.uses = append(slices.Clip(f.uses), name)
+	root := *def
+	if n.Name.Value != "" {
+		root.Name = n.Name
+	}
+	p.node(&root, f, r)
 }
 
 // inputs makes the scope of a pipeline's body: the caller's, with the inputs on top. A value that is given may use the
 // caller's names, then those of other inputs; a default uses the body's.
-func (p *planner) inputs(n, def *PipelineStep, caller *scope) *scope {
-	body := child(caller)
+// It says whether all that are required are there.
+func (p *planner) inputs(n, def *PipelineStep, caller *scope) (body *scope, ok bool) {
+	body, ok = child(caller), true
 	given := &scope{parent: caller, fallback: body}
 	var names []string
 	for _, in := range def.Inputs {
@@ -170,6 +175,7 @@ func (p *planner) inputs(n, def *PipelineStep, caller *scope) *scope {
 			d.text, d.in = value, given
 		} else if in.Value.Required && d.text.Value == "" {
 			p.errs.Add(n.Uses.Pos, "", "pipeline %s wants the input %q", n.Uses.Value, in.Key.Value)
+			ok = false
 		}
 		body.names[d.name] = d
 	}
@@ -181,5 +187,5 @@ func (p *planner) inputs(n, def *PipelineStep, caller *scope) *scope {
 	for _, in := range def.Inputs {
 		p.value("inputs."+in.Key.Value, body, n.Uses.At, 0)
 	}
-	return body
+	return body, ok
 }

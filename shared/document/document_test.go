@@ -235,6 +235,7 @@ func TestSuggest(t *testing.T) {
 	words := []string{"split/debug", "split/dev", "strip", "go/build"}
 	for _, test := range []struct{ word, want string }{
 		{"split/devel", "split/dev"}, {"go/biuld", "go/build"}, {"stripp", "strip"}, {"cargo", ""}, {"strip", ""},
+		{"split/developer", "split/dev"}, {"go", ""}, {"stri", "strip"}, {"zz", ""},
 	} {
 		if got := Suggest(test.word, words); got != test.want {
 			t.Errorf("Suggest(%q) = %q, want %q", test.word, got, test.want)

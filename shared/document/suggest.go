@@ -1,9 +1,12 @@
 package document
 
-// Suggest returns the candidate that word was most probably meant to be, "" when none is near. Of equally near ones the
+import "strings"
+
+// Suggest returns the candidate that word was most probably meant to be, "" when none is near: one that a few slips of
+// the fingers make of it, else one that goes on where the word ends or the other way round. Of equally near ones the
 // first wins, so give the candidates in a stable order.
 func Suggest(word string, candidates []string) string {
-	best, limit := "", max(1, min(3, len(word)/3))
+	best, limit := "", max(1, min(3, len(word)/4))
 	for _, c := range candidates {
 		if c == word {
 			continue
@@ -11,8 +14,23 @@ func Suggest(word string, candidates []string) string {
 		if d := distance(word, c, limit); d <= limit {
 			best, limit = c, d-1
 		}
-		if limit < 0 {
-			break
+	}
+	if best == "" {
+		best = longer(word, candidates)
+	}
+	return best
+}
+
+// shortest is how much of a word says what was meant.
+const shortest = 4
+
+// longer finds the candidate that shares the most of its beginning with the word, all of one of the two.
+func longer(word string, candidates []string) string {
+	best, shared := "", shortest-1
+	for _, c := range candidates {
+		n := min(len(word), len(c))
+		if n > shared && c != word && (strings.HasPrefix(word, c) || strings.HasPrefix(c, word)) {
+			best, shared = c, n
 		}
 	}
 	return best
