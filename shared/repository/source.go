@@ -99,7 +99,7 @@ func ParseNetrc(r io.Reader) (Credentials, error) {
 			inMacro = false
 			continue
 		}
-		for i, f := range fields {
+		for _, f := range fields {
 			if inMacro || strings.HasPrefix(f, "#") {
 				break
 			}
@@ -107,7 +107,7 @@ func ParseNetrc(r io.Reader) (Credentials, error) {
 				inMacro = true
 				break
 			}
-			word = append(word, fields[i])
+			word = append(word, f)
 		}
 	}
 	if err := lines.Err(); err != nil {
