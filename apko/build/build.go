@@ -202,7 +202,10 @@ func (b *Builder) result(c *image.Config, list []built, created time.Time) (*Res
 		return nil, err
 	}
 	result := &Result{Index: index}
-	whole := sbom.Index{Digest: index.Descriptor.Digest, MediaType: index.Descriptor.MediaType, Creator: b.Tool, Created: created}
+	whole := sbom.Index{
+		Name: c.Annotations["org.opencontainers.image.title"], Digest: index.Descriptor.Digest,
+		MediaType: index.Descriptor.MediaType, Creator: b.Tool, Created: created,
+	}
 	for i := range list {
 		variant, err := b.variant(c, &list[i])
 		if err != nil {

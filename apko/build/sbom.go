@@ -40,7 +40,7 @@ func (b *Builder) describe(r *root, c *image.Config, m *oci.Image, layerOf []int
 		return sbom.Image{}, err
 	}
 	d := sbom.Image{
-		Digest: m.Manifest.Digest, Arch: m.Manifest.Platform.String(), MediaType: m.Manifest.MediaType,
+		Name: c.Annotations["org.opencontainers.image.title"], Digest: m.Manifest.Digest, Arch: m.Manifest.Platform.String(), MediaType: m.Manifest.MediaType,
 		OS: system, Creator: b.Tool, Created: created,
 	}
 	d.SourceURL, d.Revision = c.Source()

@@ -1,6 +1,7 @@
 package image
 
 import (
+	"cmp"
 	"encoding/pem"
 	"fmt"
 	"io/fs"
@@ -107,6 +108,9 @@ func Load(name string, includePaths ...string) (*Config, error) {
 	l := loader{includePaths: includePaths, config: &Config{}}
 	l.load(found, nil)
 	l.checkWhole(found)
+	slices.SortStableFunc(l.errs, func(a, b *document.Error) int {
+		return cmp.Or(cmp.Compare(a.Pos.File, b.Pos.File), cmp.Compare(a.Pos.Line, b.Pos.Line), cmp.Compare(a.Pos.Col, b.Pos.Col))
+	})
 	if err := l.errs.Err(); err != nil {
 		return nil, err
 	}

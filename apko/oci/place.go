@@ -22,7 +22,7 @@ type Tag struct {
 	Repository string // as written, without the tag
 	Name       string // what follows the colon; "latest" when nothing does
 
-	full string
+	full string // with the registry, as containerd spells it
 }
 
 // ParseTag reads a tag as people write it.
@@ -31,7 +31,7 @@ func ParseTag(s string) (Tag, error) {
 	if err != nil {
 		return Tag{}, fmt.Errorf("image tag %q: %w", s, err)
 	}
-	return Tag{Repository: strings.TrimSuffix(s, ":"+t.TagStr()), Name: t.TagStr(), full: t.Name()}, nil
+	return Tag{Repository: strings.TrimSuffix(s, ":"+t.TagStr()), Name: t.TagStr(), full: strings.TrimPrefix(t.Name(), "index.")}, nil
 }
 
 func (t Tag) String() string { return t.Repository + ":" + t.Name }

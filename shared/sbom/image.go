@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -73,15 +72,20 @@ func (m Image) Document() (*Document, error) {
 
 func (m Image) element() Element {
 	return Element{
-		ID: elementID("Image", m.Digest), Name: cmp.Or(path.Base(m.Name), "image"), Version: m.Digest,
+		ID: elementID("Image", m.Digest), Name: lastName(m.Name), Version: m.Digest,
 		Supplier: organization(m.OS.Name), DownloadLocation: noAssertion, Purpose: "CONTAINER",
 		LicenseConcluded: noAssertion, LicenseDeclared: noAssertion, Copyright: noAssertion,
 		Checksums: checksumOf(m.Digest), Refs: []Reference{purlRef(ociURL(m.Name, m.Digest, m.Arch, m.MediaType))},
 	}
 }
 
+// lastName is what an image is called by people: the last part of its repository.
+func lastName(repository string) string {
+	return cmp.Or(repository[strings.LastIndexByte(repository, '/')+1:], "image")
+}
+
 func ociURL(name, digest, arch, mediaType string) string {
-	return purl("oci", "", strings.ToLower(cmp.Or(path.Base(name), "image")), digest,
+	return purl("oci", "", strings.ToLower(lastName(name)), digest,
 		"arch", arch, "mediaType", mediaType, "os", "linux", "repository_url", name)
 }
 
@@ -279,7 +283,7 @@ type Variant struct {
 func (x Index) Document() (*Document, error) {
 	d := newDocument("sbom-"+x.Digest, x.Creator, x.Created)
 	root := Element{
-		ID: elementID("Index", x.Digest), Name: cmp.Or(path.Base(x.Name), "image"), Version: x.Digest,
+		ID: elementID("Index", x.Digest), Name: lastName(x.Name), Version: x.Digest,
 		Supplier: noAssertion, DownloadLocation: noAssertion, Purpose: "CONTAINER",
 		LicenseConcluded: noAssertion, LicenseDeclared: noAssertion, Copyright: noAssertion,
 		Checksums: checksumOf(x.Digest), Refs: []Reference{purlRef(ociURL(x.Name, x.Digest, "", x.MediaType))},

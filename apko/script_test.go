@@ -1,0 +1,159 @@
+package main
+
+import (
+	"archive/tar"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"distro.internal/apko/testrepo"
+	"distro.internal/shared/apk"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/validate"
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"apko": main})
+}
+
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(e *testscript.Env) error {
+			server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+			e.Defer(server.Close)
+			e.Setenv("REGISTRY", strings.TrimPrefix(server.URL, "http://"))
+			e.Setenv("HOME", e.WorkDir)
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"repository": repositoryCmd, "tree": treeCmd, "validate": validateCmd, "damage": damageCmd,
+		},
+	})
+}
+
+// repositoryCmd writes a repository: repository DIR TEXT ARCH...
+func repositoryCmd(ts *testscript.TestScript, _ bool, args []string) {
+	var archs []apk.Arch
+	for _, a := range args[2:] {
+		archs = append(archs, apk.Arch(a))
+	}
+	ts.Check(testrepo.Write(ts.MkAbs(args[0]), ts.ReadFile(args[1]), archs...))
+}
+
+// treeCmd prints what is in the layers of one architecture's image in a layout, a line per entry, and with a path the
+// content of that file: tree LAYOUT ARCH [PATH]
+func treeCmd(ts *testscript.TestScript, _ bool, args []string) {
+	dir := ts.MkAbs(args[0])
+	var list strings.Builder
+	for i, layer := range layersOf(ts, dir, args[1]) {
+		if i > 0 && len(args) == 2 {
+			list.WriteString("--\n")
+		}
+		f, err := os.Open(filepath.Join(dir, "blobs/sha256", layer))
+		ts.Check(err)
+		defer f.Close()
+		z, err := gzip.NewReader(f)
+		ts.Check(err)
+		for tr := tar.NewReader(z); ; {
+			h, err := tr.Next()
+			if err == io.EOF {
+				break
+			}
+			ts.Check(err)
+			if len(args) == 2 {
+				list.WriteString(line(h))
+			} else if h.Name == args[2] {
+				_, err := io.Copy(&list, tr)
+				ts.Check(err)
+			}
+		}
+	}
+	_, err := io.WriteString(ts.Stdout(), list.String())
+	ts.Check(err)
+}
+
+func line(h *tar.Header) string {
+	s := fmt.Sprintf("%c %04o %d:%d %d %s", h.Typeflag, h.Mode, h.Uid, h.Gid, h.ModTime.Unix(), h.Name)
+	switch h.Typeflag {
+	case tar.TypeSymlink:
+		s += " -> " + h.Linkname
+	case tar.TypeLink:
+		s += " = " + h.Linkname
+	}
+	return s + "\n"
+}
+
+// layersOf reads a layout as its specification says, without our own code.
+func layersOf(ts *testscript.TestScript, dir, arch string) []string {
+	type descriptor struct {
+		Digest   string
+		Platform struct{ Architecture, Variant string }
+	}
+	read := func(file string, v any) {
+		b, err := os.ReadFile(filepath.Join(dir, file))
+		ts.Check(err)
+		ts.Check(json.Unmarshal(b, v))
+	}
+	blob := func(digest string) string { return "blobs/sha256/" + strings.TrimPrefix(digest, "sha256:") }
+	var index, manifest struct{ Manifests, Layers []descriptor }
+	read("index.json", &index)
+	read(blob(index.Manifests[0].Digest), &index)
+	var layers []string
+	for _, m := range index.Manifests {
+		if m.Platform.Architecture+m.Platform.Variant != arch {
+			continue
+		}
+		read(blob(m.Digest), &manifest)
+		for _, l := range manifest.Layers {
+			layers = append(layers, strings.TrimPrefix(l.Digest, "sha256:"))
+		}
+	}
+	if layers == nil {
+		ts.Fatalf("no image for %s in %s", arch, dir)
+	}
+	return layers
+}
+
+// validateCmd recomputes every digest of an image in a layout or, with a reference, in a registry.
+func validateCmd(ts *testscript.TestScript, _ bool, args []string) {
+	if ref, err := name.ParseReference(args[0]); err == nil && strings.Contains(args[0], ":") {
+		index, err := remote.Index(ref)
+		ts.Check(err)
+		ts.Check(validate.Index(index))
+		return
+	}
+	index, err := layout.ImageIndexFromPath(ts.MkAbs(args[0]))
+	ts.Check(err)
+	ts.Check(validate.Index(index))
+}
+
+// damageCmd changes a byte in the middle of every file below a folder that is not tiny.
+func damageCmd(ts *testscript.TestScript, _ bool, args []string) {
+	err := filepath.WalkDir(ts.MkAbs(args[0]), func(file string, d os.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		b, err := os.ReadFile(file)
+		if err != nil || len(b) < 100 {
+			return err
+		}
+		b[len(b)/2] ^= 1
+		if err := os.Chmod(file, 0o644); err != nil {
+			return err
+		}
+		return os.WriteFile(file, b, 0o644)
+	})
+	ts.Check(err)
+}

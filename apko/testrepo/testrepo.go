@@ -1,0 +1,182 @@
+// Package testrepo writes small package repositories for tests from a text that shows them at a glance.
+//
+// A text is packages with an empty line between them. Lines with a colon are fields as an index has them; the others
+// are what is in the package:
+//
+//	P:base
+//	V:1.0-r0
+//	D:so:libc.so
+//	dir tmp 1777
+//	file etc/motd 644 hello\n
+//	file sbin/ping 4755 0:12 \x7fELF
+//	link lib usr/lib
+//	hard bin/b bin/a
+//	script .post-install #!/bin/sh
+package testrepo
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"distro.internal/shared/apk"
+	"distro.internal/shared/filetree"
+)
+
+// KeyName is what the key of a repository is called.
+const KeyName = "test.rsa.pub"
+
+// Write writes the packages for each architecture and a signed index below dir, and the public key into dir/keys.
+func Write(dir, text string, archs ...apk.Arch) error {
+	key, err := apk.GenerateKey(2048)
+	if err != nil {
+		return err
+	}
+	signer, err := apk.NewSigner(KeyName, key)
+	if err != nil {
+		return err
+	}
+	public, err := apk.EncodePublicKey(&key.PublicKey)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "keys"), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "keys", KeyName), public, 0o644); err != nil {
+		return err
+	}
+	for _, arch := range archs {
+		if err := writeArch(filepath.Join(dir, string(arch)), text, arch, signer); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func writeArch(dir, text string, arch apk.Arch, signer apk.Signer) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	index := &apk.Index{}
+	for block := range strings.SplitSeq(strings.TrimSpace(text), "\n\n") {
+		p, err := writePackage(dir, block, arch, signer)
+		if err != nil {
+			return fmt.Errorf("package %.40q: %w", block, err)
+		}
+		index.Packages = append(index.Packages, p)
+	}
+	var b bytes.Buffer
+	if err := apk.WriteIndex(&b, index, signer); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "APKINDEX.tar.gz"), b.Bytes(), 0o644)
+}
+
+func writePackage(dir, block string, arch apk.Arch, signer apk.Signer) (*apk.Package, error) {
+	p, tree, scripts, err := parse(block, arch)
+	if err != nil {
+		return nil, err
+	}
+	var data, control, signature bytes.Buffer
+	info, err := apk.WriteData(&data, tree)
+	if err != nil {
+		return nil, err
+	}
+	p.DataHash, p.InstalledSize = info.Hash, info.InstalledSize
+	when := time.Unix(p.BuildDate, 0)
+	sum, sha256, err := apk.WriteControl(&control, p, scripts, nil, when)
+	if err != nil {
+		return nil, err
+	}
+	if err := apk.SignControl(&signature, signer, sha256[:], when); err != nil {
+		return nil, err
+	}
+	whole := append(append(signature.Bytes(), control.Bytes()...), data.Bytes()...)
+	p.Checksum, p.Size = sum, int64(len(whole))
+	return p, os.WriteFile(filepath.Join(dir, p.FileName()), whole, 0o644)
+}
+
+func parse(block string, arch apk.Arch) (*apk.Package, *filetree.Tree, apk.Scripts, error) {
+	fields := fmt.Sprintf("C:Q1%s=\nA:%s\nS:1\nI:1\nt:1600000000\nL:MIT\n", strings.Repeat("A", 27), arch)
+	tree, scripts := filetree.New(), apk.Scripts{}
+	replaces := ""
+	for line := range strings.Lines(block) {
+		line = strings.TrimSuffix(line, "\n")
+		switch {
+		case strings.HasPrefix(line, "r:"):
+			replaces = line[2:]
+		case len(line) > 1 && line[1] == ':':
+			fields += line + "\n"
+		case strings.HasPrefix(line, "#"):
+		case strings.HasPrefix(line, "script "):
+			name, body, _ := strings.Cut(strings.TrimPrefix(line, "script "), " ")
+			scripts[name] = []byte(body + "\n")
+		default:
+			if err := entry(tree, line); err != nil {
+				return nil, nil, nil, fmt.Errorf("line %q: %w", line, err)
+			}
+		}
+	}
+	index, err := apk.ParseIndex(strings.NewReader(fields + "\n"))
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	p := index.Packages[0]
+	p.Replaces, err = apk.ParseDependencies(replaces)
+	return p, tree, scripts, err
+}
+
+func entry(tree *filetree.Tree, line string) error {
+	kind, rest, _ := strings.Cut(line, " ")
+	name, rest, _ := strings.Cut(rest, " ")
+	e := filetree.Entry{Path: name, ModTime: time.Unix(1500000000, 0)}
+	switch kind {
+	case "link":
+		e.Mode, e.Link = fs.ModeSymlink|0o777, rest
+	case "hard":
+		e.Mode, e.HardLink, e.Link = 0o644, true, rest
+		if target, ok := tree.Lookup(rest); ok {
+			e.Mode, e.UID, e.GID = target.Mode, target.UID, target.GID
+		}
+	case "dir", "file":
+		bits, rest, _ := strings.Cut(rest, " ")
+		mode, err := strconv.ParseUint(bits, 8, 32)
+		if err != nil {
+			return err
+		}
+		e.Mode = unixMode(mode)
+		if owner, more, _ := strings.Cut(rest, " "); strings.Contains(owner, ":") {
+			if _, err := fmt.Sscanf(owner, "%d:%d", &e.UID, &e.GID); err == nil {
+				rest = more
+			}
+		}
+		if kind == "dir" {
+			e.Mode |= fs.ModeDir
+			break
+		}
+		content, err := strconv.Unquote(`"` + strings.ReplaceAll(rest, `"`, `\"`) + `"`)
+		if err != nil {
+			return err
+		}
+		e.Size, e.Open = int64(len(content)), filetree.Bytes([]byte(content))
+	default:
+		return fmt.Errorf("kind %q is not known", kind)
+	}
+	return tree.Put(e)
+}
+
+func unixMode(bits uint64) fs.FileMode {
+	mode := fs.FileMode(bits & 0o777)
+	for bit, flag := range map[uint64]fs.FileMode{0o4000: fs.ModeSetuid, 0o2000: fs.ModeSetgid, 0o1000: fs.ModeSticky} {
+		if bits&bit != 0 {
+			mode |= flag
+		}
+	}
+	return mode
+}
