@@ -123,7 +123,11 @@ func (c *Client) try(ctx context.Context, r request, w sink, validator *string) 
 	// What is compressed already must come as it is: its bytes are what is hashed.
 	req.Header.Set("Accept-Encoding", "identity")
 	res, err := c.client().Do(req)
-	if err != nil {
+	var stranger *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &stranger):
+		return response{}, withoutAddress(err)
+	case err != nil:
 		return response{}, &temporaryError{err: withoutAddress(err)}
 	}
 	defer res.Body.Close()
