@@ -83,7 +83,7 @@ func (o operation) openBinfmt() (int, error) {
 			return -1, fmt.Errorf("registering %s for %s: %w", e.Program, e.Arch, err)
 		}
 	}
-	return fd, nil
+	return fd, setAttributes(fd, unix.MOUNT_ATTR_RDONLY)
 }
 
 // register has the kernel open the emulator through a read-only mount of its own: what runs under it can find

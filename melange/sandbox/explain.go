@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -18,8 +19,12 @@ var refusals = []struct{ file, forbids, allow string }{
 }
 
 // explain adds the cure to an error that comes from a host which forbids user namespaces. sys is where its
-// settings lie.
+// settings lie. The error may have crossed a wire: only its text is left.
 func explain(err error, sys string) error {
+	refused := func(text string) bool { return strings.Contains(err.Error(), text) }
+	if !slices.ContainsFunc([]string{"not permitted", "permission denied", "no space left"}, refused) {
+		return err
+	}
 	for _, r := range refusals {
 		value, readErr := os.ReadFile(filepath.Join(sys, r.file))
 		if readErr == nil && strings.TrimSpace(string(value)) == r.forbids {

@@ -69,13 +69,9 @@ func (g *guest) prepare() error {
 // run starts the command and answers when it and all that it started are gone.
 func (g *guest) run(r *run, files []*os.File) {
 	g.cause.Store(nil)
-	if r.Limits.Pids > 0 {
-		// Where the kernel counts processes for each namespace, this stops what is faster than the watch. Root of the
-		// host is exempt, and a kernel that refuses leaves it to the watch.
-		n := uint64(r.Limits.Pids + agentTasks)
-		unix.Setrlimit(unix.RLIMIT_NPROC, &unix.Rlimit{Cur: n, Max: n})
-	}
+	restore := limitProcesses(r.Limits.Pids)
 	pid, err := g.start(r, files)
+	restore()
 	closeAll(files)
 	if err != nil {
 		g.wire.send(reply{Error: err.Error()})
@@ -92,6 +88,18 @@ func (g *guest) run(r *run, files []*os.File) {
 		}
 		g.wire.send(answer)
 	}()
+}
+
+// limitProcesses sets what the next command inherits. Where the kernel counts processes for each namespace, it stops
+// what is faster than the watch; root of the host is exempt. The agent must not keep it: it has to make threads
+// when a command has used everything up.
+func limitProcesses(n int) (restore func()) {
+	var old unix.Rlimit
+	if n <= 0 || unix.Getrlimit(unix.RLIMIT_NPROC, &old) != nil {
+		return func() {}
+	}
+	unix.Setrlimit(unix.RLIMIT_NPROC, &unix.Rlimit{Cur: min(uint64(n+agentTasks), old.Max), Max: old.Max})
+	return func() { unix.Setrlimit(unix.RLIMIT_NPROC, &old) }
 }
 
 func (g *guest) start(r *run, files []*os.File) (int, error) {

@@ -31,6 +31,7 @@ func (a *Agent) Run(ctx context.Context, c Command) error {
 	if err != nil {
 		return fmt.Errorf("running %s: %w", c.Args[0], err)
 	}
+	a.group.cause(a.limits) // what an earlier command met is not this one's doing
 	err = a.wire.send(request{Run: c.request(a.env, a.limits)}, inside...)
 	closeAll(inside)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -126,6 +127,11 @@ func expect(t testing.TB, a *Agent, args ...string) string {
 		t.Fatalf("%s: %v: %s", strings.Join(args, " "), err, out)
 	}
 	return out
+}
+
+// oneOf reports whether the text holds one of the alternatives, which "|" separates.
+func oneOf(text, alternatives string) bool {
+	return slices.ContainsFunc(strings.Split(alternatives, "|"), func(want string) bool { return strings.Contains(text, want) })
 }
 
 func TestCommand(t *testing.T) {

@@ -105,6 +105,30 @@ var attempts = map[string]tool{
 	"dial":   func(args []string) error { return dial(args[0], args[1]) },
 	"open":   func(args []string) error { return open(args[0], os.O_RDONLY) },
 	"append": func(args []string) error { return open(args[0], os.O_WRONLY|os.O_APPEND) },
+	"terminal": func([]string) error {
+		_, err := unix.IoctlGetTermios(0, unix.TCGETS)
+		fmt.Println("terminal:", err == nil)
+		_, err = os.OpenFile("/dev/tty", os.O_RDWR, 0)
+		fmt.Println("controlling:", err == nil)
+		var word string
+		_, err = fmt.Scanln(&word)
+		fmt.Println("read:", word)
+		return err
+	},
+	"size": func([]string) error {
+		size, err := unix.IoctlGetWinsize(0, unix.TIOCGWINSZ)
+		if err == nil {
+			fmt.Println(size.Row, size.Col)
+		}
+		return err
+	},
+	"append-child": func([]string) error { // to the program of another process
+		cmd := exec.Command("/proc/self/exe", "sleep", "1h")
+		if err := cmd.Start(); err != nil {
+			return err
+		}
+		return open(fmt.Sprintf("/proc/%d/exe", cmd.Process.Pid), os.O_WRONLY|os.O_APPEND)
+	},
 	"kill": func(args []string) error {
 		pid, _ := strconv.Atoi(args[0])
 		sig, _ := strconv.Atoi(args[1])

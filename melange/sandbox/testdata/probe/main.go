@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sort"
 	"strconv"
 	"strings"
@@ -141,6 +142,8 @@ var processes = map[string]tool{
 		}
 		return err
 	},
+	"arch":   func([]string) error { fmt.Println(runtime.GOARCH); return nil },
+	"name":   func([]string) error { fmt.Println(os.Args[0]); return nil },
 	"cpus":   func([]string) error { fmt.Println(cpus()); return nil },
 	"self":   func(args []string) error { return self(args, true) },
 	"leave":  func(args []string) error { return self(args, false) }, // does not wait for it
@@ -156,6 +159,14 @@ var processes = map[string]tool{
 		for i := range n {
 			fmt.Println("line", i)
 			time.Sleep(d)
+		}
+		return err
+	},
+	"beat": func(args []string) error { // grows a file for as long as it lives
+		f, err := os.Create(args[0])
+		for err == nil {
+			_, err = f.WriteString("x")
+			time.Sleep(5 * time.Millisecond)
 		}
 		return err
 	},

@@ -1,0 +1,150 @@
+package sandbox
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestEndings: whatever a command does to the machine, it is ended, the cause is named, and the environment and
+// its neighbour go on.
+func TestEndings(t *testing.T) {
+	neighbour := start(t, Sandbox{})
+	for _, tc := range []struct {
+		name    string
+		limits  Limits
+		command string
+		want    string
+	}{
+		{"sleep for ever", Limits{Wall: 200 * time.Millisecond}, "sleep 1h", "exceeded wall-clock limit 200ms"},
+		{"silent hang", Limits{Silence: 200 * time.Millisecond}, "sleep 1h", "no output for 200ms"},
+		{"hang after some output", Limits{Silence: 200 * time.Millisecond, Wall: time.Minute}, "say 2 50ms", ""},
+		{"output flood", Limits{Output: 1 << 20}, "flood", "exceeded output limit 1MiB"},
+		{"memory hog", Limits{Memory: 64 << 20}, "hog", "exceeded memory limit 64MiB"},
+		{"memory hog in files", Limits{Memory: 64 << 20}, "fill /tmp/x", "exceeded memory limit 64MiB"},
+		{"fork bomb", Limits{Pids: 100}, "bomb", "exceeded process limit 100"},
+		{"disk filler", Limits{Disk: 8 << 20}, "fill /tmp/x", "exceeded disk limit 8MiB"},
+		{"within all limits", Limits{Wall: time.Minute, Silence: time.Minute, Output: 100, Memory: 1 << 30, Pids: 100, Disk: 1 << 20, CPU: 1}, "echo fine", ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			a := start(t, Sandbox{Limits: tc.limits})
+			begin := time.Now()
+			_, err := probe(t, a, strings.Fields(tc.command)...)
+			var exit *ExitError
+			switch {
+			case tc.want == "" && err != nil:
+				t.Errorf("got %v", err)
+			case tc.want != "" && (!errors.As(err, &exit) || exit.Error() != tc.want):
+				t.Errorf("got %v, want %q", err, tc.want)
+			}
+			if d := time.Since(begin); d > 20*time.Second {
+				t.Errorf("took %v", d)
+			}
+			if tc.command != "fill /tmp/x" || tc.limits.Memory == 0 { // what was written stays, and is still too much
+				expect(t, a, "echo", "the environment goes on")
+			}
+			expect(t, neighbour, "echo", "and the neighbour")
+		})
+	}
+}
+
+func TestOutputLimitPassesOnWhatIsWithin(t *testing.T) {
+	a := start(t, Sandbox{Limits: Limits{Output: 10_000}})
+	var out bytes.Buffer
+	err := a.Run(t.Context(), Command{Args: []string{"/bin/probe", "flood"}, Stdout: &out})
+	if err == nil || out.Len() != 10_000 {
+		t.Errorf("%v, and %d bytes", err, out.Len())
+	}
+}
+
+func TestProcessors(t *testing.T) {
+	a := start(t, Sandbox{Limits: Limits{CPU: 0.5}})
+	if n := expect(t, a, "cpus"); n != "1" {
+		t.Errorf("%s processors are seen", n)
+	}
+}
+
+func TestInterrupted(t *testing.T) {
+	a := start(t, Sandbox{})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	stop := errors.New("stopped at the keyboard")
+	time.AfterFunc(100*time.Millisecond, func() { cancel(stop) })
+	_, err := probeAs(ctx, a, Command{Args: []string{"sleep", "1h"}})
+	var exit *ExitError
+	if !errors.As(err, &exit) || !errors.Is(err, stop) {
+		t.Errorf("got %v", err)
+	}
+	expect(t, a, "echo", "the environment goes on")
+}
+
+func TestClose(t *testing.T) {
+	a := start(t, Sandbox{})
+	time.AfterFunc(100*time.Millisecond, func() { a.Close() })
+	if _, err := probe(t, a, "sleep", "1h"); err == nil || !strings.Contains(err.Error(), "the sandbox ended") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := probe(t, a, "echo"); err == nil {
+		t.Error("a command ran in a closed environment")
+	}
+	must(t, a.Close())
+}
+
+func TestBrokenWriter(t *testing.T) {
+	a := start(t, Sandbox{Limits: Limits{Output: 1 << 20}})
+	r, w := io.Pipe()
+	r.CloseWithError(errors.New("log is full"))
+	err := a.Run(t.Context(), Command{Args: []string{"/bin/probe", "echo", "x"}, Stdout: w})
+	if err == nil || !strings.Contains(err.Error(), "log is full") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// victimVariable makes TestLostCaller the caller that is killed.
+const victimVariable = "SANDBOX_TEST_VICTIM"
+
+// TestLostCaller: when the caller is killed, so is everything it started, and nothing stays mounted.
+func TestLostCaller(t *testing.T) {
+	if dir := os.Getenv(victimVariable); dir != "" {
+		a, err := (&Sandbox{Layers: []string{dir}, Mounts: []Mount{{Source: dir, Target: "/out"}}}).Start(t.Context())
+		must(t, err)
+		a.Run(t.Context(), Command{Args: []string{"/bin/probe", "beat", "/out/beat"}})
+		return
+	}
+	dir := probeLayer(t, "amd64")
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestLostCaller$")
+	cmd.Env = append(os.Environ(), victimVariable+"="+dir, probesVariable+"="+probes)
+	must(t, cmd.Start())
+	defer cmd.Wait()
+	beat := filepath.Join(dir, "beat")
+	until(t, func() bool { _, err := os.Stat(beat); return err == nil })
+	must(t, cmd.Process.Kill())
+	until(t, func() bool {
+		before, err := os.Stat(beat)
+		must(t, err)
+		time.Sleep(100 * time.Millisecond)
+		after, err := os.Stat(beat)
+		must(t, err)
+		return before.Size() == after.Size()
+	})
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	must(t, err)
+	if strings.Contains(string(mounts), dir) {
+		t.Error("something of it is still mounted")
+	}
+}
+
+func until(t *testing.T, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("did not happen")
+		}
+	}
+}

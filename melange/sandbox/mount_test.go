@@ -1,0 +1,231 @@
+package sandbox
+
+import (
+	"archive/tar"
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+func TestLayers(t *testing.T) {
+	a := start(t, Sandbox{Layers: []string{
+		layer(t, map[string]string{"bin/probe": "@amd64", "etc/name": "lowest", "etc/low": "low"}),
+		layer(t, map[string]string{"etc/name": "middle", "etc/mid": "mid"}),
+		layer(t, map[string]string{"etc/name": "highest"}),
+	}})
+	if out := expect(t, a, "cat", "/etc/name"); out != "highest" {
+		t.Errorf("got %q", out)
+	}
+	if out := expect(t, a, "ls", "/etc"); out != "low\nmid\nname" {
+		t.Errorf("got %q", out)
+	}
+}
+
+func TestTooManyLayers(t *testing.T) {
+	layers := make([]string, overlayLayers+1)
+	for i := range layers {
+		layers[i] = "/"
+	}
+	_, err := (&Sandbox{Layers: layers}).Start(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "501 layers; the kernel allows 500") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestLayersStayAsTheyAre(t *testing.T) {
+	dir := layer(t, map[string]string{"bin/probe": "@amd64", "etc/name": "before", "etc/gone": "x"})
+	a := start(t, Sandbox{Layers: []string{dir}})
+	expect(t, a, "write", "/etc/name", "after")
+	expect(t, a, "rm", "/etc/gone")
+	expect(t, a, "write", "/new", "x")
+	for name, want := range map[string]string{"etc/name": "before", "etc/gone": "x"} {
+		if data, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(data) != want {
+			t.Errorf("%s: %q, %v", name, data, err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "new")); err == nil {
+		t.Error("a file was written to a layer")
+	}
+}
+
+// TestUpper: what a failed build wrote can be entered again, and be deleted, whoever owns it.
+func TestUpper(t *testing.T) {
+	upper := filepath.Join(t.TempDir(), "upper")
+	s := Sandbox{Layers: []string{layer(t, map[string]string{"bin/probe": "@amd64", "old": "x"})}, Upper: upper}
+	for i := range 3 {
+		a := start(t, s)
+		if i > 0 {
+			if out := expect(t, a, "cat", "/home/note"); out != "made in run "+strconv.Itoa(i-1) {
+				t.Errorf("got %q", out)
+			}
+		}
+		expect(t, a, "mkdir", "/home")
+		expect(t, a, "write", "/home/note", "made in run "+strconv.Itoa(i))
+		expect(t, a, "chmod", "000", "/home")
+		if owners() > 1 {
+			expect(t, a, "chown", "1000", "1000", "/home")
+		}
+		must(t, a.Close())
+	}
+	must(t, Remove(t.Context(), upper, filepath.Join(upper, "missing")))
+	if _, err := os.Stat(upper); !os.IsNotExist(err) {
+		t.Errorf("still there: %v", err)
+	}
+}
+
+// owners is how many ids there are inside.
+func owners() int {
+	m, err := callerMapping()
+	if err != nil {
+		return 0
+	}
+	n := 0
+	for _, r := range m.uids {
+		n += r.Size
+	}
+	return n
+}
+
+func TestMounts(t *testing.T) {
+	shared := layer(t, map[string]string{"file": "shared"})
+	a := start(t, Sandbox{
+		Layers: []string{layer(t, map[string]string{"bin/probe": "@amd64", "etc/conf": "of the root", "way": ">/real", "real/": ""})},
+		Mounts: []Mount{
+			{Source: shared, Target: "/home/build"},
+			{Source: shared, Target: "/way/in"},
+			{Source: filepath.Join(shared, "file"), Target: "/etc/conf", ReadOnly: true},
+			{Source: filepath.Join(shared, "file"), Target: "/new/conf"},
+			{Kind: Tmpfs, Target: "/home/build/cache"},
+			{Kind: Overlay, Target: "/sysroot", ReadOnly: true, Layers: []string{
+				layer(t, map[string]string{"lib/a": "low", "lib/b": "low"}), layer(t, map[string]string{"lib/a": "high"})}},
+			{Kind: Overlay, Target: "/single", ReadOnly: true, Layers: []string{layer(t, map[string]string{"x": "single"})}},
+			{Kind: Overlay, Target: "/scratch", Layers: []string{layer(t, map[string]string{"x": "lower"})}},
+		},
+	})
+	for _, tc := range [][2]string{
+		{"cat /home/build/file", "shared"}, {"cat /etc/conf", "shared"}, {"cat /new/conf", "shared"}, {"cat /real/in/file", "shared"},
+		{"cat /sysroot/lib/a", "high"}, {"cat /sysroot/lib/b", "low"}, {"cat /single/x", "single"},
+		{"write /home/build/made inside", ""}, {"write /home/build/cache/x x", ""}, {"write /scratch/x upper", ""}, {"cat /scratch/x", "upper"},
+	} {
+		if out := expect(t, a, strings.Fields(tc[0])...); out != tc[1] {
+			t.Errorf("%s: got %q, want %q", tc[0], out, tc[1])
+		}
+	}
+	for _, command := range []string{"write /etc/conf x", "write /sysroot/lib/a x", "write /single/x x"} {
+		if out, err := probe(t, a, strings.Fields(command)...); err == nil || !strings.Contains(out, "read-only") {
+			t.Errorf("%s: %v: %s", command, err, out)
+		}
+	}
+	if data, err := os.ReadFile(filepath.Join(shared, "made")); err != nil || string(data) != "inside" {
+		t.Errorf("outside: %q, %v", data, err)
+	}
+	if entries, _ := os.ReadDir(filepath.Join(shared, "cache")); len(entries) > 0 {
+		t.Errorf("the memory's files are outside: %v", entries)
+	}
+}
+
+func TestRefusedDescriptions(t *testing.T) {
+	dir := t.TempDir()
+	for _, tc := range []struct {
+		s    Sandbox
+		want string
+	}{
+		{Sandbox{}, "without layers"},
+		{Sandbox{Layers: []string{"relative"}}, "not an absolute path"},
+		{Sandbox{Layers: []string{dir}, Upper: "relative"}, "not an absolute path"},
+		{Sandbox{Layers: []string{dir}, Env: []string{"X"}}, "has no value"},
+		{Sandbox{Layers: []string{dir}, Mounts: []Mount{{Source: "x", Target: "/x"}}}, "not an absolute path"},
+		{Sandbox{Layers: []string{dir}, Mounts: []Mount{{Source: dir, Target: "/x/../y"}}}, "not a clean absolute path"},
+		{Sandbox{Layers: []string{dir}, Mounts: []Mount{{Source: dir, Target: "/"}}}, "not a clean absolute path"},
+		{Sandbox{Layers: []string{dir}, Mounts: []Mount{{Kind: "magic", Target: "/x"}}}, "not known"},
+		{Sandbox{Layers: []string{dir}, Mounts: []Mount{{Kind: Overlay, Target: "/x"}}}, "needs layers"},
+		{Sandbox{Layers: []string{dir}, Emulators: map[string]string{"vax": "/bin/vax"}}, "not known"},
+		{Sandbox{Layers: []string{dir + "/missing"}}, "layer " + dir + "/missing: fsconfig: no such file"},
+		{Sandbox{Layers: []string{dir}, Mounts: []Mount{{Source: dir + "/missing", Target: "/x"}}}, "bind " + dir + "/missing at /x: open_tree: no such file"},
+	} {
+		a, err := tc.s.Start(t.Context())
+		if err == nil {
+			a.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("got %v, want %q", err, tc.want)
+		}
+	}
+}
+
+// TestTar: what is packaged is what a step made, not how it lies on the disk.
+func TestTar(t *testing.T) {
+	workspace := t.TempDir()
+	a := start(t, Sandbox{Mounts: []Mount{{Source: workspace, Target: "/home/build"}}})
+	const out = "/home/build/melange-out/pkg/"
+	for _, command := range []string{
+		"mkdir " + out + "usr/bin", "write " + out + "usr/bin/tool x", "chmod 4755 " + out + "usr/bin/tool",
+		"link " + out + "usr/bin/tool " + out + "usr/bin/zlink", "symlink tool " + out + "usr/bin/alias",
+		"write " + out + "usr/bin/serve x", "setcap " + out + "usr/bin/serve", "mkdir " + out + "var/tmp", "chmod 1777 " + out + "var/tmp",
+		"setxattr " + out + "usr user.note hello", "write " + out + "secret x", "chmod 000 " + out + "secret",
+	} {
+		expect(t, a, strings.Fields(command)...)
+	}
+	owner := "0:0"
+	if owners() > 1 {
+		owner = "33:44"
+		expect(t, a, "chown", "33", "44", out+"var/tmp")
+	}
+	var stream bytes.Buffer
+	must(t, a.Tar(t.Context(), out, &stream))
+	want := []string{
+		"secret 0 0:0",
+		"usr/ 755 0:0 SCHILY.xattr.user.note",
+		"usr/bin/ 755 0:0",
+		"usr/bin/alias 777 0:0 -> tool",
+		"usr/bin/serve 644 0:0 SCHILY.xattr.security.capability",
+		"usr/bin/tool 4755 0:0",
+		"usr/bin/zlink 4755 0:0 = usr/bin/tool",
+		"var/ 755 0:0",
+		"var/tmp/ 1777 " + owner,
+	}
+	if got := listing(t, &stream); strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if err := a.Tar(t.Context(), "/missing", io.Discard); err == nil || !strings.Contains(err.Error(), "/missing") {
+		t.Errorf("got %v", err)
+	}
+	if err := a.Tar(t.Context(), out, &brokenWriter{}); err == nil || !strings.Contains(err.Error(), "no room") {
+		t.Errorf("got %v", err)
+	}
+	expect(t, a, "echo", "the environment goes on")
+}
+
+type brokenWriter struct{}
+
+func (*brokenWriter) Write([]byte) (int, error) { return 0, fmt.Errorf("no room") }
+
+func listing(t *testing.T, r io.Reader) []string {
+	t.Helper()
+	var lines []string
+	for tr := tar.NewReader(r); ; {
+		h, err := tr.Next()
+		if err == io.EOF {
+			return lines
+		}
+		must(t, err)
+		line := fmt.Sprintf("%s %o %d:%d", h.Name, h.Mode, h.Uid, h.Gid)
+		for key := range h.PAXRecords {
+			if strings.HasPrefix(key, "SCHILY") {
+				line += " " + key
+			}
+		}
+		switch h.Typeflag {
+		case tar.TypeLink:
+			line += " = " + h.Linkname
+		case tar.TypeSymlink:
+			line += " -> " + h.Linkname
+		}
+		lines = append(lines, line)
+	}
+}
