@@ -163,20 +163,13 @@ func (w *world) offer(ctx context.Context, n *graph.Node, arch apk.Arch) (build.
 		if p, ok := own[c.Package]; ok {
 			return w.ownInstalled(p)
 		}
-		return w.externalInstalled(ext.sources[c.Repository], c.Package)
+		return build.Fetched(w.client, ext.sources[c.Repository], c.Package)
 	}}, nil
 }
 
 func (w *world) ownInstalled(p build.Package) build.Installed {
 	return build.Installed{Package: p.Package, Content: p.Content, File: func(ctx context.Context) (string, apk.Verify, error) {
 		_, file, err := w.builder.Sign(ctx, p, w.seal)
-		return file, apk.Verify{Checksum: &p.Checksum}, err
-	}}
-}
-
-func (w *world) externalInstalled(s repository.Source, p *apk.Package) build.Installed {
-	return build.Installed{Package: p, File: func(ctx context.Context) (string, apk.Verify, error) {
-		file, err := w.client.Fetch(ctx, s, p)
 		return file, apk.Verify{Checksum: &p.Checksum}, err
 	}}
 }

@@ -189,7 +189,8 @@ func (n *Node) Definition(dir string) (string, error) {
 		return n.Image.Digest()
 	}
 	h := sha256.New()
-	fmt.Fprintf(h, "%s %s\n", n.Plan.BuildDigest(), n.Plan.PackageDigest())
+	d := n.Plan.Digests()
+	fmt.Fprintf(h, "%s %s\n", d.Build, d.Package)
 	local := os.DirFS(n.LocalDir(dir))
 	for _, name := range n.Plan.LocalFiles {
 		fmt.Fprintf(h, "%s\n", name)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"strconv"
+	"strings"
 
 	"distro.internal/shared/cas"
 )
@@ -25,7 +26,7 @@ func (b *Builder) treeKey(job Job) (*cas.Key, error) {
 	k := cas.NewKey(treeAction)
 	k.Add("arch", string(p.Arch))
 	k.Add("build arch", string(rootArch(p)))
-	k.Add("plan", p.BuildDigest())
+	k.Add("plan", p.Digests().Build)
 	if b.Epoch != 0 {
 		k.Add("epoch", strconv.FormatInt(b.Epoch, 10))
 	}
@@ -50,8 +51,16 @@ func (b *Builder) packageKey(job Job, trees *trees) *cas.Key {
 	p := job.Plan
 	k := cas.NewKey(packageAction)
 	k.Add("arch", string(p.Arch))
-	k.Add("metadata", p.PackageDigest())
+	k.Add("metadata", p.Digests().Package)
 	k.Add("epoch", strconv.FormatInt(trees.epoch, 10))
+	for _, s := range p.Sources { // the bill of materials names them
+		k.Add("source", strings.Join([]string{s.URI, s.SHA256, s.SHA512, s.Commit, s.Module, s.Version, s.Sum}, " "))
+	}
+	for _, o := range p.Outputs {
+		for _, g := range o.Setcap {
+			k.Add("setcap "+o.Name, fmt.Sprintf("%s %x", g.Path, g.Value))
+		}
+	}
 	for _, t := range trees.outputs {
 		k.Add("tree "+t.Name, t.Digest.String())
 	}

@@ -1,6 +1,7 @@
 package build
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -199,13 +200,13 @@ func addSBOM(tree *filetree.Tree, plan *recipe.Plan, o recipe.Output, when time.
 	if err != nil {
 		return fmt.Errorf("writing its bill of materials: %w", err)
 	}
-	text, err := doc.Encode()
-	if err != nil {
+	var text bytes.Buffer
+	if err := doc.Encode(&text); err != nil {
 		return fmt.Errorf("writing its bill of materials: %w", err)
 	}
 	return tree.Put(filetree.Entry{
 		Path: sbom.Path(o.Name, string(plan.FullVersion())), Mode: 0o644, ModTime: when,
-		Size: int64(len(text)), Open: filetree.Bytes(text),
+		Size: int64(text.Len()), Open: filetree.Bytes(text.Bytes()),
 	})
 }
 

@@ -23,9 +23,6 @@ import (
 // searchPath is the PATH of every step.
 const searchPath = "/usr/local/sbin:/usr/local/bin:/usr/bin:/usr/sbin:/sbin:/bin"
 
-// sysroot is where a cross build finds the target's files.
-const sysroot = "/sysroot"
-
 // defaultEpoch is the SOURCE_DATE_EPOCH of a build without sources: the first
 // moment that every archive format can express, 1980-01-01.
 const defaultEpoch = 315532800
@@ -59,7 +56,7 @@ func (b *Builder) run(ctx context.Context, job Job) (t *trees, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, sandbox.Remove(work)) }()
+	defer func() { err = errors.Join(err, sandbox.Remove(context.WithoutCancel(ctx), work)) }()
 	ws, err := b.workspace(ctx, job, work)
 	if err != nil {
 		return nil, fmt.Errorf("preparing the workspace of %s: %w", job.Plan.Name, err)
@@ -151,7 +148,10 @@ func copyFile(from fs.FS, name, to string) error {
 // box composes the environment: the packages as layers, the workspace, and for
 // a cross build the target's packages at /sysroot.
 func (b *Builder) box(ctx context.Context, job Job, ws *workspace) (*sandbox.Sandbox, error) {
-	root, err := b.compose(ctx, job.Environment.Root, rootArch(job.Plan), job.Plan.Environment)
+	e := job.Plan.Environment
+	root, err := b.compose(ctx, job.Environment.Root, rootfs.Compose{
+		Arch: rootArch(job.Plan), World: e.Packages, Accounts: accounts(e.Accounts),
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -171,14 +171,14 @@ func (b *Builder) box(ctx context.Context, job Job, ws *workspace) (*sandbox.San
 	if ws.modules != "" {
 		box.Mounts = append(box.Mounts, sandbox.Mount{Source: ws.modules, Target: modulesDir, ReadOnly: true})
 	}
-	if !job.Plan.Environment.Cross {
+	if !e.Cross {
 		return box, nil
 	}
-	target, err := b.layers(ctx, job.Environment.Sysroot)
+	target, err := b.compose(ctx, job.Environment.Sysroot, rootfs.Compose{Arch: job.Plan.Arch, Bare: true})
 	if err != nil {
 		return nil, err
 	}
-	box.Mounts = append(box.Mounts, sandbox.Mount{Kind: sandbox.Overlay, Target: sysroot, Layers: target, ReadOnly: true})
+	box.Mounts = append(box.Mounts, sandbox.Mount{Kind: sandbox.Overlay, Target: recipe.SysrootDir, Layers: target.Layers, ReadOnly: true})
 	loader, err := loaderLayer(ws.dir, job.Plan.Arch, root.Layers)
 	if err != nil {
 		return nil, err
@@ -209,20 +209,8 @@ func hostArch() apk.Arch {
 	return apk.Arch(runtime.GOARCH)
 }
 
-// layers unpacks packages into the store, and returns their folders, lowest first.
-func (b *Builder) layers(ctx context.Context, packages []Installed) ([]string, error) {
-	unpacked, err := b.unpack(ctx, packages)
-	if err != nil {
-		return nil, err
-	}
-	dirs := make([]string, len(unpacked))
-	for i, l := range unpacked {
-		dirs[i] = l.Dir
-	}
-	return dirs, nil
-}
-
-func (b *Builder) unpack(ctx context.Context, packages []Installed) ([]rootfs.Layer, error) {
+// compose unpacks packages into the store, and puts them above each other.
+func (b *Builder) compose(ctx context.Context, packages []Installed, o rootfs.Compose) (rootfs.Root, error) {
 	layers := make([]rootfs.Layer, len(packages))
 	for i, p := range packages {
 		file, verify, err := p.File(ctx)
@@ -230,18 +218,22 @@ func (b *Builder) unpack(ctx context.Context, packages []Installed) ([]rootfs.La
 			layers[i], err = b.Roots.Unpack(ctx, file, verify)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("installing %s: %w", p.Name, err)
+			return rootfs.Root{}, fmt.Errorf("installing %s: %w", p.Name, err)
 		}
 	}
-	return layers, nil
+	return b.Roots.Compose(ctx, layers, o)
 }
 
-func (b *Builder) compose(ctx context.Context, packages []Installed, arch apk.Arch, e recipe.Environment) (rootfs.Root, error) {
-	layers, err := b.unpack(ctx, packages)
-	if err != nil {
-		return rootfs.Root{}, err
+// accounts are those that the recipe adds to the root's own.
+func accounts(a recipe.Accounts) rootfs.Accounts {
+	var out rootfs.Accounts
+	for _, u := range a.Users {
+		out.Users = append(out.Users, rootfs.User{Name: u.Name, UID: int(u.UID), GID: int(u.GID), Shell: u.Shell, Home: u.Home})
 	}
-	return b.Roots.Compose(ctx, layers, rootfs.Compose{Arch: arch})
+	for _, g := range a.Groups {
+		out.Groups = append(out.Groups, rootfs.Group{Name: g.Name, GID: int(g.GID), Members: g.Members})
+	}
+	return out
 }
 
 // loaderLayer lets programs of the target run where they are built: they name
@@ -261,11 +253,11 @@ func loaderLayer(dir string, arch apk.Arch, layers []string) (string, error) {
 			return "", err
 		}
 	}
-	err := os.Symlink(path.Join(sysroot, "lib", name+".so.1"), filepath.Join(layer, lib, name+".so.1"))
+	err := os.Symlink(path.Join(recipe.SysrootDir, "lib", name+".so.1"), filepath.Join(layer, lib, name+".so.1"))
 	if err != nil {
 		return "", err
 	}
-	paths := sysroot + "/lib:" + sysroot + "/usr/lib:/lib:/usr/local/lib:/usr/lib\n"
+	paths := recipe.SysrootDir + "/lib:" + recipe.SysrootDir + "/usr/lib:/lib:/usr/local/lib:/usr/lib\n"
 	return layer, os.WriteFile(filepath.Join(layer, "etc", name+".path"), []byte(paths), 0o644)
 }
 

@@ -193,10 +193,10 @@ func object(attributes []string) []byte {
 
 func TestModuleNames(t *testing.T) {
 	for list, want := range map[string]string{
-		"":                          "",
-		"zlib":                      "zlib",
-		"zlib >= 1.2, libpng":       "zlib libpng",
-		"a>=1 b = 2 c":              "a b c",
+		"":                           "",
+		"zlib":                       "zlib",
+		"zlib >= 1.2, libpng":        "zlib libpng",
+		"a>=1 b = 2 c":               "a b c",
 		"glib-2.0 gobject-2.0 != 3,": "glib-2.0 gobject-2.0",
 	} {
 		if got := strings.Join(moduleNames(list), " "); got != want {

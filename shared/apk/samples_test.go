@@ -67,7 +67,7 @@ func oddSample() sample {
 			{Path: "usr/lib/capable", Mode: 0o755, Size: 1, Open: filetree.Bytes([]byte("x")),
 				Xattrs: map[string]string{"security.capability": "\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"}},
 			{Path: "usr/lib/empty", Mode: 0o600, UID: 12, GID: 34},
-			{Path: "var/lib/odd", Mode: fs.ModeDir | fs.ModeSetgid | 0o2750, UID: 100, GID: 101},
+			{Path: "var/lib/odd", Mode: fs.ModeDir | fs.ModeSetgid | 0o750, UID: 100, GID: 101},
 			{Path: "var/lib/odd/fifo", Mode: fs.ModeNamedPipe | 0o600},
 			{Path: "dev/odd", Mode: fs.ModeDevice | fs.ModeCharDevice | 0o666, DevMajor: 1, DevMinor: 3},
 			file("usr/share/"+strings.Repeat("long/", 30)+"name of "+strings.Repeat("x", 120), 0o644, "deep"),

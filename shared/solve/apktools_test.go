@@ -120,8 +120,13 @@ func readIndexFile(file string) ([]*apk.Package, map[string]string, error) {
 	return readIndex(f)
 }
 
-// run does what the command line says.
+// run does what the command line says, and prints it as apk does.
 func (c *solverCase) run() ([]string, error) {
+	changes, err := c.changes()
+	return verbs(changes), err
+}
+
+func (c *solverCase) changes() ([]Change, error) {
 	command := ""
 	var flags []string
 	for i := 0; i < len(c.args); i++ {
@@ -157,16 +162,16 @@ func (c *solverCase) run() ([]string, error) {
 
 func (c *solverCase) has(flag string) bool { return slices.Contains(c.flags, flag) }
 
-func (c *solverCase) solve(flags Flags) ([]string, error) {
+func (c *solverCase) solve(flags Flags) ([]Change, error) {
 	c.options.Flags = flags
 	s, err := Compile(c.repositories, "x86_64").Solve(c.world, c.options)
 	if err != nil {
 		return nil, err
 	}
-	return verbs(s.Changes), nil
+	return s.Changes, nil
 }
 
-func (c *solverCase) add() ([]string, error) {
+func (c *solverCase) add() ([]Change, error) {
 	var m Mark
 	if c.has("--upgrade") {
 		m.Flags |= Upgrade
@@ -212,7 +217,7 @@ func (c *solverCase) addVirtual(spec string, depends []apk.Dependency) ([]apk.De
 	return []apk.Dependency{v}, nil
 }
 
-func (c *solverCase) del() ([]string, error) {
+func (c *solverCase) del() ([]Change, error) {
 	for _, n := range c.names {
 		c.world = slices.DeleteFunc(c.world, func(d apk.Dependency) bool { return d.Name == n })
 		if slices.ContainsFunc(c.installed, func(p *apk.Package) bool { return p.Name == n }) {
@@ -222,7 +227,7 @@ func (c *solverCase) del() ([]string, error) {
 	return c.solve(0)
 }
 
-func (c *solverCase) fix() ([]string, error) {
+func (c *solverCase) fix() ([]Change, error) {
 	m := Mark{Flags: Reinstall}
 	if c.has("--upgrade") {
 		m.Flags = Upgrade
@@ -236,7 +241,7 @@ func (c *solverCase) fix() ([]string, error) {
 	return c.solve(0)
 }
 
-func (c *solverCase) upgrade() ([]string, error) {
+func (c *solverCase) upgrade() ([]Change, error) {
 	flags := Upgrade
 	if c.has("-a") {
 		flags |= Available
@@ -261,7 +266,7 @@ func (c *solverCase) upgrade() ([]string, error) {
 	return c.solve(flags)
 }
 
-func (c *solverCase) preupgrade() ([]string, error) {
+func (c *solverCase) preupgrade() ([]Change, error) {
 	words := []string{"apk-tools"}
 	for _, f := range c.flags {
 		if w, ok := strings.CutPrefix(f, "--preupgrade-depends "); ok {

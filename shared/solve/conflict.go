@@ -1,7 +1,6 @@
 package solve
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -125,30 +124,31 @@ func (c *commit) checkWorld() error {
 
 // explain finds the roots of the failures.
 func (c *commit) explain(world []apk.Dependency, u *Universe) *Conflict {
-	e := &explanation{commit: c, world: world, universe: u}
-	conflict := &Conflict{}
+	e := &explanation{commit: c, world: world, universe: u, told: map[*name]bool{}}
 	for _, n := range c.unmet {
-		conflict.Problems = append(conflict.Problems, e.unmetName(n))
+		e.tell(n, e.unmetName(n))
 	}
-	told := map[*pack]bool{}
 	for _, k := range c.order {
-		if k.failure.kind == needsFailed || told[k] {
-			continue
-		}
-		if p, ok := e.failedPack(k); ok {
-			conflict.Problems = append(conflict.Problems, p)
-		}
-		if k.failure.kind == providedTwice {
-			told[k.failure.other] = true
+		if n, p := e.failedPack(k); n != nil {
+			e.tell(n, p)
 		}
 	}
-	return conflict
+	return &Conflict{e.problems}
 }
 
 type explanation struct {
 	*commit
 	world    []apk.Dependency
 	universe *Universe
+	problems []Problem
+	told     map[*name]bool
+}
+
+func (e *explanation) tell(n *name, p Problem) {
+	if !e.told[n] {
+		e.told[n] = true
+		e.problems = append(e.problems, p)
+	}
 }
 
 func (e *explanation) unmetName(n *name) Problem {
@@ -159,7 +159,7 @@ func (e *explanation) unmetName(n *name) Problem {
 			p.Fix = "did you mean " + near + "?"
 			return p
 		}
-		p.Fix = e.removal(p.Wanted)
+		p.Fix = e.nearestFix(p.Wanted)
 		return p
 	}
 	p.What = "it is only provided, and by nobody who may be chosen unasked"
@@ -173,36 +173,77 @@ func (e *explanation) unmetName(n *name) Problem {
 	return p
 }
 
-func (e *explanation) failedPack(k *pack) (Problem, bool) {
-	p := Problem{Name: k.name.text}
-	switch k.failure.kind {
+// failedPack returns the name that is to blame for the failure of k; none if
+// that is told elsewhere.
+func (e *explanation) failedPack(k *pack) (*name, Problem) {
+	f := k.failure
+	switch f.kind {
 	case chosenClosed:
-		p.What = "nothing that goes by this name fits"
-		if !k.installable {
-			p.What = full(k.Package) + " can not be installed"
-		}
-		p.Wanted = e.wants(k.isConcernedBy)
-		p.Rejected = e.rejected(k)
+		return e.closedPack(k)
 	case chosenUntagged:
-		p.What = full(k.Package) + " is only in a repository that has to be asked for"
-		p.Wanted = e.wants(k.isConcernedBy)
-		p.Fix = "ask for " + k.Name + "@" + e.firstTag(k)
-		return p, true
-	case providedTwice:
-		p.What = e.twice(k)
-		p.Wanted = e.wants(func(d dep) bool { return k.isConcernedBy(d) || k.failure.other.isConcernedBy(d) })
-	case unfulfilled:
-		d := k.failure.dep
-		if d.name.chosen.pack == nil || d.name.chosen.failure.kind != noFailure {
-			return p, false // told there
+		return k.name, Problem{
+			Name:   k.Name,
+			What:   full(k.Package) + " is only in a repository that has to be asked for",
+			Wanted: e.wants(k.isConcernedBy),
+			Fix:    "ask for " + k.Name + "@" + e.firstTag(k),
 		}
-		p.What = fmt.Sprintf("it depends on %s, but %s is to be installed", d, full(d.name.chosen.Package))
-		p.Wanted = e.wants(func(o dep) bool { return o.name == d.name })
-	default:
-		return p, false
+	case providedTwice:
+		p := Problem{Name: f.name.text, What: e.twice(k)}
+		p.Wanted = e.wants(func(d dep) bool { return k.isConcernedBy(d) || f.other.isConcernedBy(d) })
+		p.Fix = e.nearestFix(p.Wanted)
+		return f.name, p
+	case unfulfilled:
+		got := f.dep.name.chosen.pack
+		if got == nil || got.failure.kind != noFailure {
+			return nil, Problem{}
+		}
+		p := Problem{Name: f.dep.name.text}
+		p.What = fmt.Sprintf("%s depends on %s, but %s is to be installed", full(k.Package), f.dep, full(got.Package))
+		p.Wanted = e.wants(func(d dep) bool { return d.name == f.dep.name })
+		p.Fix = e.nearestFix(p.Wanted)
+		return f.dep.name, p
 	}
-	p.Fix = e.removal(p.Wanted)
-	return p, true
+	return nil, Problem{}
+}
+
+// closedPack looks for the name that is to blame for k having been closed.
+func (e *explanation) closedPack(k *pack) (*name, Problem) {
+	n, user, d := k.name, (*pack)(nil), dep{}
+	for range len(e.entries) { // a circle ends somewhere too
+		cause := k.cause()
+		if cause.Dependency == nil {
+			break
+		}
+		n, user, d = cause.name, k, cause
+		i := slices.IndexFunc(n.candidates, func(c candidate) bool { return fits(d, k, c) && c.cause().Dependency != nil })
+		if i < 0 {
+			break
+		}
+		k = n.candidates[i].pack
+	}
+	p := Problem{Name: n.text, What: "nothing that goes by this name fits"}
+	if len(n.candidates) == 0 {
+		return n, e.unmetName(n)
+	}
+	p.Wanted = e.wants(func(o dep) bool { return o.name == n || k.name == n && k.isConcernedBy(o) })
+	if user != nil && !slices.Contains(e.order, user) {
+		p.Wanted = append(p.Wanted, Want{Dependency: *d.Dependency, By: user.Package})
+	}
+	p.Rejected = e.rejected(n, user, d)
+	p.Fix = e.nearestFix(p.Wanted)
+	return n, p
+}
+
+// cause returns the dependency for which a package was closed.
+func (k *pack) cause() dep {
+	if k.rejection.kind == byDependency {
+		for _, d := range k.depends {
+			if d.Dependency == k.rejection.dependency {
+				return d
+			}
+		}
+	}
+	return dep{}
 }
 
 func (e *explanation) twice(k *pack) string {
@@ -255,20 +296,17 @@ func (e *explanation) chain(k *pack) []string {
 	return chain
 }
 
-// rejected lists who else goes by the name of k, and k itself, newest first.
-func (e *explanation) rejected(k *pack) []Rejected {
+// rejected lists who goes by n and why user, who asks for d, can not have it.
+func (e *explanation) rejected(n *name, user *pack, d dep) []Rejected {
 	var list []Rejected
-	for _, c := range k.name.candidates {
-		if c.rejection.kind != notRejected || !c.installable || c.pack == k {
-			list = append(list, Rejected{c.Package, c.whyRejected()})
+	for _, c := range n.candidates {
+		why := c.whyRejected()
+		if user != nil && c.rejection.kind == notRejected && !fits(d, user, c) {
+			why = fmt.Sprintf("%s wants %s", full(user.Package), d)
 		}
+		list = append(list, Rejected{c.Package, why})
 	}
-	slices.SortStableFunc(list, func(a, b Rejected) int {
-		return cmp.Or(
-			-either(a.Package == k.Package, b.Package == k.Package),
-			apk.Compare(b.Package.Version, a.Package.Version),
-		)
-	})
+	slices.SortStableFunc(list, func(a, b Rejected) int { return apk.Compare(b.Package.Version, a.Package.Version) })
 	return list[:min(len(list), maxRejected)]
 }
 
@@ -289,10 +327,10 @@ func (k *pack) whyRejected() string {
 		return fmt.Sprintf("%s is %s already", full(r.by.Package), r.name.text)
 	case r.kind == byRival:
 		return fmt.Sprintf("%s must not be there", r.name.text)
-	case !k.available:
+	case !k.available && !k.installed:
 		return "its repository can not be reached"
 	}
-	return "nothing better is left"
+	return "it was not looked at any more"
 }
 
 func (k *pack) whyUninstallable() string {
@@ -313,16 +351,22 @@ func (e *explanation) firstTag(k *pack) string {
 	return ""
 }
 
-// removal tries what the wants have come from: it names a dependency of the
-// world without which there is a solution.
-func (e *explanation) removal(wants []Want) string {
-	if e.universe == nil {
-		return ""
+// nearestFix tries the dependencies of the world that the wants stem from: any
+// version, then without.
+func (e *explanation) nearestFix(wants []Want) string {
+	roots := e.roots(wants)
+	for _, i := range roots {
+		if e.world[i].Op == apk.Any || e.world[i].Conflict {
+			continue
+		}
+		world := slices.Clone(e.world)
+		world[i].Op, world[i].Version = apk.Any, ""
+		if e.solvable(world) {
+			return fmt.Sprintf("there is a solution with %s in place of %s in the world", world[i], e.world[i])
+		}
 	}
-	for _, name := range e.roots(wants) {
-		rest := slices.DeleteFunc(slices.Clone(e.world), func(d apk.Dependency) bool { return d.Name == name })
-		if e.solvable(rest) {
-			i := slices.IndexFunc(e.world, func(d apk.Dependency) bool { return d.Name == name })
+	for _, i := range roots {
+		if rest := slices.Delete(slices.Clone(e.world), i, i+1); len(rest) > 0 && e.solvable(rest) {
 			return fmt.Sprintf("there is a solution without %s in the world", e.world[i])
 		}
 	}
@@ -338,24 +382,29 @@ func (e *explanation) solvable(world []apk.Dependency) bool {
 
 const maxRoots = 8 // solving is cheap, but not free
 
-// roots names the dependencies of the world from which the wants stem.
-func (e *explanation) roots(wants []Want) []string {
-	var names []string
+// roots returns the dependencies of the world from which the wants stem, by
+// position.
+func (e *explanation) roots(wants []Want) []int {
+	var roots []int
 	for _, w := range wants {
 		root := w.Dependency.Name
 		if w.By != nil {
 			root = e.rootOf(w.By)
 		}
-		if root != "" && !slices.Contains(names, root) && len(names) < maxRoots {
-			names = append(names, root)
+		i := slices.IndexFunc(e.world, func(d apk.Dependency) bool { return d.Name == root })
+		if i >= 0 && !slices.Contains(roots, i) && len(roots) < maxRoots {
+			roots = append(roots, i)
 		}
 	}
-	return names
+	return roots
 }
 
 // rootOf returns the name of the world that led to the package.
 func (e *explanation) rootOf(p *apk.Package) string {
 	i := slices.IndexFunc(e.order, func(k *pack) bool { return k.Package == p })
+	if i < 0 {
+		return ""
+	}
 	for k, steps := e.order[i], 0; steps <= len(e.order); steps++ {
 		r, known := e.reasons[k]
 		if !known {

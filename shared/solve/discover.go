@@ -79,7 +79,7 @@ func (d *discovery) visit(n int32) {
 			d.packs[r.entry] |= entered
 			d.visitAll(d.depends(e))
 		}
-		if d.own(e) == n {
+		if e.name == n {
 			order = orderReal
 		}
 		conditional = conditional || e.conditional
@@ -88,7 +88,7 @@ func (d *discovery) visit(n int32) {
 	for _, r := range candidates {
 		if d.packs[r.entry]&spread == 0 {
 			e := &d.entries[r.entry]
-			d.visitAll(d.waiting[d.own(e)])
+			d.visitAll(d.waiting[e.name])
 			d.visitAll(d.provides(e))
 			d.packs[r.entry] |= spread
 		}

@@ -40,7 +40,7 @@ func TestAgainstAPK(t *testing.T) {
 	if *judgeIndex != "" {
 		index = openIndex(t, *judgeIndex)
 	}
-	court := newCourt(t, index)
+	court := newCourt(t, apk.Arch(*judgeArch), Repository{Index: index})
 	u := Compile([]Repository{{Index: index}}, apk.Arch(*judgeArch))
 	worlds := newWorlds(index, *judgeSeed)
 	solved, refused, different, packages := 0, 0, 0, 0
@@ -73,28 +73,37 @@ func TestAgainstAPK(t *testing.T) {
 
 // A court is a root in which apk can be asked.
 type court struct {
-	t          *testing.T
-	root       string
-	repository string
+	t    *testing.T
+	root string
+	arch apk.Arch
 }
 
-func newCourt(t *testing.T, index *apk.Index) *court {
+func newCourt(t *testing.T, arch apk.Arch, repositories ...Repository) *court {
 	root := t.TempDir()
 	for _, dir := range []string{"etc/apk", "lib/apk/db", "tmp", "var/log"} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, file := range []string{"etc/apk/world", "lib/apk/db/installed"} {
-		if err := os.WriteFile(filepath.Join(root, file), nil, 0o644); err != nil {
-			t.Fatal(err)
+	list := ""
+	for i, r := range repositories {
+		file := filepath.Join(root, fmt.Sprintf("index%d.tar.gz", i))
+		write(t, file, packIndex(t, r.Index))
+		if r.Tag != "" {
+			list += "@" + r.Tag + " "
 		}
+		list += "test:/" + file + "\n"
 	}
-	c := &court{t, root, filepath.Join(root, "index.tar.gz")}
-	if err := os.WriteFile(c.repository, packIndex(t, index), 0o644); err != nil {
+	write(t, filepath.Join(root, "etc/apk/repositories"), []byte(list))
+	write(t, filepath.Join(root, "etc/apk/world"), nil)
+	write(t, filepath.Join(root, "lib/apk/db/installed"), nil)
+	return &court{t, root, arch}
+}
+
+func write(t *testing.T, file string, data []byte) {
+	if err := os.WriteFile(file, data, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	return c
 }
 
 func packIndex(t *testing.T, index *apk.Index) []byte {
@@ -118,8 +127,8 @@ func packIndex(t *testing.T, index *apk.Index) []byte {
 // root, or the reason of its refusal.
 func (c *court) add(words []string) ([]string, error) {
 	args := []string{
-		"--root", c.root, "--arch", *judgeArch, "--no-cache", "--allow-untrusted", "--simulate",
-		"--repositories-file", os.DevNull, "--repository", "test:/" + c.repository, "add",
+		"--root", c.root, "--arch", string(c.arch), "--root-tmpfs=no",
+		"--no-cache", "--allow-untrusted", "--simulate", "add",
 	}
 	out, err := exec.Command(*judge, append(args, words...)...).CombinedOutput()
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {

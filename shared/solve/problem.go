@@ -24,7 +24,7 @@ type problem struct {
 	recheck   []bool  // per name: a dependency of a candidate may have become impossible
 
 	values []*name
-	packs  map[int32]*pack
+	packs  []*pack
 	extra  map[string]*name // those of the world that no package mentions
 
 	nameBlock []name
@@ -82,11 +82,11 @@ func (u *Universe) pose(world []apk.Dependency, o Options, broken map[string]boo
 		u:       u,
 		options: o,
 		table:   u.withInstalled(o.Installed).table,
-		packs:   map[int32]*pack{},
 		extra:   map[string]*name{},
 	}
 	p.recheck = make([]bool, len(p.names))
 	p.values = make([]*name, len(p.names))
+	p.packs = make([]*pack, len(p.entries))
 	for i := range world {
 		d := &world[i]
 		p.world = append(p.world, wanted{
@@ -168,7 +168,7 @@ func (p *problem) candidatesOf(n *name) []candidate {
 }
 
 func (p *problem) packOf(id int32) *pack {
-	if k, ok := p.packs[id]; ok {
+	if k := p.packs[id]; k != nil {
 		return k
 	}
 	if len(p.packBlock) == 0 {
@@ -178,7 +178,7 @@ func (p *problem) packOf(id int32) *pack {
 	p.packBlock = p.packBlock[1:]
 	p.packs[id] = k
 	e := &p.entries[id]
-	k.entry, k.name = e, p.nameOf(p.own(e))
+	k.entry, k.name = e, p.nameOf(e.name)
 	k.depends = p.deps(p.table.depends(e), e.Depends)
 	k.provides = p.deps(p.table.provides(e), e.Provides)
 	k.installIf = p.deps(p.table.installIf(e), e.InstallIf)

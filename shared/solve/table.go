@@ -42,7 +42,8 @@ type table struct {
 // An entry is one package of a table.
 type entry struct {
 	*apk.Package
-	refs        int32 // its own name in table.refs; then those of Depends, Provides, InstallIf
+	refs        [4]int32 // where in table.refs: what it depends on, what it provides, its install_if, the end
+	name        int32
 	repository  int32 // the first that lists it; -1: none
 	standing    int32 // of the repository among all; the lowest is preferred
 	tags        uint64
@@ -80,22 +81,11 @@ func (t *table) id(name string) (int32, bool) {
 
 func (t *table) candidates(name int32) []ref { return t.cands[t.candAt[name]:t.candAt[name+1]] }
 
-// The names that an entry mentions: its own, then in three lists.
+// The names that an entry mentions, without a look at the package itself.
 
-func (t *table) own(e *entry) int32 { return t.refs[e.refs] }
-
-func (t *table) depends(e *entry) []int32 { return t.refs[e.refs+1:][:len(e.Depends)] }
-
-func (t *table) provides(e *entry) []int32 {
-	return t.refs[int(e.refs)+1+len(e.Depends):][:len(e.Provides)]
-}
-
-func (t *table) installIf(e *entry) []int32 {
-	if !e.conditional {
-		return nil
-	}
-	return t.refs[int(e.refs)+1+len(e.Depends)+len(e.Provides):][:len(e.InstallIf)]
-}
+func (t *table) depends(e *entry) []int32   { return t.refs[e.refs[0]:e.refs[1]] }
+func (t *table) provides(e *entry) []int32  { return t.refs[e.refs[1]:e.refs[2]] }
+func (t *table) installIf(e *entry) []int32 { return t.refs[e.refs[2]:e.refs[3]] }
 
 // dependentsOf returns the names that have a candidate which depends on a
 // name, in listing order.
@@ -204,23 +194,27 @@ func (b *builder) add(e entry) {
 		}
 		b.byDigest[e.Checksum] = int32(len(b.entries))
 	}
-	e.refs = int32(len(b.refs))
-	b.entries = append(b.entries, e)
-	b.mention(e.Name)
-	for i := range e.Depends {
-		b.mention(e.Depends[i].Name)
-	}
-	for i := range e.Provides {
-		b.mention(e.Provides[i].Name)
-	}
+	e.name = b.mention(e.Name)
+	e.refs[0] = int32(len(b.refs))
+	b.refer(e.Depends)
+	e.refs[1] = int32(len(b.refs))
+	b.refer(e.Provides)
+	e.refs[2] = int32(len(b.refs))
 	if e.conditional {
-		for i := range e.InstallIf {
-			b.mention(e.InstallIf[i].Name)
-		}
+		b.refer(e.InstallIf)
+	}
+	e.refs[3] = int32(len(b.refs))
+	b.entries = append(b.entries, e)
+}
+
+func (b *builder) refer(list []apk.Dependency) {
+	for i := range list {
+		b.refs = append(b.refs, b.mention(list[i].Name))
 	}
 }
 
-func (b *builder) mention(name string) {
+// mention returns the number of a name, making one for a name not met before.
+func (b *builder) mention(name string) int32 {
 	id, ok := b.ids[name]
 	if !ok {
 		if id, ok = b.base.id(name); !ok {
@@ -234,7 +228,7 @@ func (b *builder) mention(name string) {
 		b.isNew[id] = true
 		b.created = append(b.created, id)
 	}
-	b.refs = append(b.refs, id)
+	return id
 }
 
 // finish lists the new entries, then those of the base that are to be kept.
@@ -292,7 +286,7 @@ func (b *builder) rank() {
 func (b *builder) eachCandidate(yield func(name int32, r ref)) {
 	for _, i := range b.listed {
 		e := &b.entries[i]
-		yield(b.own(e), ref{i, -1})
+		yield(e.name, ref{i, -1})
 		for j, id := range b.provides(e) {
 			yield(id, ref{i, int32(j)})
 		}
@@ -305,7 +299,7 @@ func (b *builder) wait() {
 	for _, i := range b.listed {
 		e := &b.entries[i]
 		for _, on := range b.installIf(e) {
-			b.waiting[on] = append(append(b.waiting[on], b.own(e)), b.provides(e)...)
+			b.waiting[on] = append(append(b.waiting[on], e.name), b.provides(e)...)
 		}
 	}
 	for on := range maps.Keys(b.waiting) {

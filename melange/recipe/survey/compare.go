@@ -19,6 +19,7 @@ import (
 
 	"distro.internal/melange/recipe"
 	"distro.internal/pipelines"
+	"distro.internal/shared/apk"
 )
 
 // compiled is what the peer writes, as far as it is compared.
@@ -220,6 +221,9 @@ func (c *comparison) environment(what string, e recipe.Environment, peer compile
 	}
 	theirs := map[string]bool{}
 	for _, name := range peer.Contents.Packages {
+		if d, err := apk.ParseDependency(name); err == nil {
+			name = d.String()
+		}
 		theirs[name] = true
 		if !ours[name] {
 			c.differ(what+" environment: only the peer has "+name, "used: %s", used(steps))
@@ -345,8 +349,10 @@ func normal(script string) string {
 	if err := syntax.NewPrinter().Print(&b, file); err != nil {
 		return script
 	}
-	return strings.TrimSpace(b.String())
+	return strings.TrimSpace(blankLines.ReplaceAllString(b.String(), "\n"))
 }
+
+var blankLines = regexp.MustCompile(`\n\s*\n`)
 
 func emptyScript(script string) bool { return normal(script) == "" }
 

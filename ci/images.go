@@ -1,0 +1,145 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	apko "distro.internal/apko/build"
+	"distro.internal/apko/image"
+	"distro.internal/apko/oci"
+	"distro.internal/ci/graph"
+	"distro.internal/ci/run"
+	"distro.internal/shared/apk"
+	"distro.internal/shared/cas"
+	"distro.internal/shared/repository"
+)
+
+// imageAction is the kind of the action that assembles an image of a lock.
+const imageAction = "image/1"
+
+func (w *world) imageBuilder() *apko.Builder {
+	return &apko.Builder{Client: w.client, CAS: w.builder.Store, Tool: "apko"}
+}
+
+// lockImage decides which packages an image is made of, as they are published now.
+func (w *world) lockImage(ctx context.Context, n *graph.Node) (*image.Lock, []repository.Source, error) {
+	sources, err := w.imageSources(n.Image)
+	if err != nil {
+		return nil, nil, err
+	}
+	lock, err := w.imageBuilder().Lock(ctx, n.Image, n.Image.Archs, sources)
+	return lock, sources, err
+}
+
+func (w *world) imageSources(c *image.Config) ([]repository.Source, error) {
+	keyring, err := apk.LoadKeyring(w.paths(c.Contents.Keyring)...)
+	if err != nil {
+		return nil, err
+	}
+	var sources []repository.Source
+	for _, r := range append(append([]string{}, c.Contents.BuildRepositories...), c.Contents.Repositories...) {
+		tag, address := splitTag(r)
+		sources = append(sources, repository.Source{URL: w.path(address), Keyring: keyring, Tag: tag})
+	}
+	return sources, nil
+}
+
+// imageKey is the lock's key as an action of this program.
+func imageKey(lock *image.Lock) *cas.Key {
+	k := cas.NewKey(imageAction)
+	for _, in := range lock.Key().Inputs() {
+		k.Add(in.Name, in.Value)
+	}
+	return k
+}
+
+// haveImage tells whether the image of a key lies in its folder.
+func (w *world) haveImage(n *graph.Node, key *cas.Key) (digest string, ok bool, err error) {
+	r, err := w.builder.Store.Result(key.Digest())
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", false, nil
+	} else if err != nil {
+		return "", false, err
+	}
+	digest = r.Metadata["digest"]
+	top, err := os.ReadFile(filepath.Join(w.out("images", n.Name), "index.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return digest, false, nil
+	}
+	return digest, bytes.Contains(top, []byte(digest)), err
+}
+
+func (w *world) surveyImage(ctx context.Context, f *finding) {
+	f.verdict = stale
+	lock, _, err := w.lockImage(ctx, f.node)
+	if err != nil {
+		f.err = err
+		return
+	}
+	key := imageKey(lock)
+	f.changes, f.never = w.changes(f.node.ID, []*cas.Key{key})
+	_, ok, err := w.haveImage(f.node, key)
+	if f.err = err; ok {
+		f.verdict = upToDate
+	}
+}
+
+// makeImage assembles an image unless what is locked is assembled already.
+func (m *maker) makeImage(ctx context.Context, n *graph.Node) (run.Outcome, error) {
+	lock, sources, err := m.lockImage(ctx, n)
+	if err != nil {
+		return run.Outcome{}, fmt.Errorf("%s: %w", n.File, err)
+	}
+	key := imageKey(lock)
+	m.keys.set(n.ID, []*cas.Key{key})
+	digest, ok, err := m.haveImage(n, key)
+	if err != nil {
+		return run.Outcome{}, err
+	}
+	if ok {
+		return run.Outcome{Cached: true, Note: digest}, nil
+	}
+	m.report.Doing(n.ID, "assembling")
+	result, err := m.imageBuilder().Build(ctx, n.Image, lock, sources...)
+	if err != nil {
+		return run.Outcome{}, fmt.Errorf("%s: %w", n.File, err)
+	}
+	digest = result.Index.Descriptor.Digest
+	tag, err := oci.ParseTag(n.Name + ":latest")
+	if err != nil {
+		return run.Outcome{}, err
+	}
+	if err := result.Index.WriteLayout(ctx, m.out("images", n.Name), tag); err != nil {
+		return run.Outcome{}, err
+	}
+	if err := m.imageDocuments(n, lock, result); err != nil {
+		return run.Outcome{}, err
+	}
+	if _, err := m.builder.Store.PutBytes(key.Encode()); err != nil {
+		return run.Outcome{}, err
+	}
+	err = m.builder.Store.SetResult(key.Digest(), &cas.Result{Metadata: map[string]string{"digest": digest}})
+	return run.Outcome{Note: digest}, err
+}
+
+// imageDocuments writes what describes an image beside it: its lock, and the
+// bills of materials of the whole and of each architecture.
+func (m *maker) imageDocuments(n *graph.Node, lock *image.Lock, r *apko.Result) error {
+	if err := lock.WriteFile(m.out("images", n.Name+".lock.json")); err != nil {
+		return err
+	}
+	if err := writeIfOther(m.out("images", n.Name+".spdx.json"), r.SBOM, 0o644); err != nil {
+		return err
+	}
+	for _, a := range r.Archs {
+		if err := writeIfOther(m.out("images", n.Name+"-"+string(a.Name)+".spdx.json"), a.SBOM, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,404 @@
+package source
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-git/go-git/v5"
+	"github.com/go-git/go-git/v5/config"
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/filemode"
+	"github.com/go-git/go-git/v5/plumbing/object"
+
+	"distro.internal/melange/recipe"
+)
+
+// A repository is one of the store, or a local one where it lies, with the
+// commit that is wanted in it.
+type repository struct {
+	*git.Repository
+	commit plumbing.Hash
+}
+
+// commit returns a repository that has the commit of a source. It fetches no
+// more of the history than the server makes it.
+func (s *Store) commit(ctx context.Context, src recipe.Source) (*repository, error) {
+	r, err := s.findCommit(ctx, src)
+	if err != nil {
+		return nil, fmt.Errorf("getting commit %s of %s: %w", src.Commit, src.URI, err)
+	}
+	return r, nil
+}
+
+func (s *Store) findCommit(ctx context.Context, src recipe.Source) (*repository, error) {
+	if len(src.CherryPicks) > 0 {
+		return nil, errors.New("cherry-picks are not supported: make them patches of the recipe")
+	}
+	if dir, ok := strings.CutPrefix(src.URI, "file://"); ok {
+		return openLocal(dir, src)
+	}
+	sum := sha256.Sum256([]byte(src.URI))
+	dir := filepath.Join(s.Dir, "git", hex.EncodeToString(sum[:]))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	guard, err := os.OpenFile(dir+".lock", os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	defer guard.Close()
+	if err := lock(ctx, guard); err != nil {
+		return nil, err
+	}
+	repo, err := git.PlainOpen(dir)
+	if errors.Is(err, git.ErrRepositoryNotExists) {
+		repo, err = git.PlainInit(dir, true)
+	}
+	if err != nil {
+		return nil, err
+	}
+	r := &repository{repo, plumbing.NewHash(src.Commit)}
+	if src.Commit != "" && r.has() {
+		return r, nil
+	}
+	if s.Offline {
+		return nil, errOffline
+	}
+	return r, r.fetch(ctx, src)
+}
+
+// openLocal opens a repository of this machine where it is.
+func openLocal(dir string, src recipe.Source) (*repository, error) {
+	repo, err := git.PlainOpen(dir)
+	if err != nil {
+		return nil, err
+	}
+	r := &repository{repo, plumbing.NewHash(src.Commit)}
+	if src.Commit == "" {
+		name := plumbing.HEAD
+		if src.Tag != "" {
+			name = plumbing.NewTagReferenceName(src.Tag)
+		} else if src.Branch != "" {
+			name = plumbing.NewBranchReferenceName(src.Branch)
+		}
+		hash, err := repo.ResolveRevision(plumbing.Revision(name))
+		if err != nil {
+			return nil, err
+		}
+		r.commit = *hash
+	}
+	if !r.has() {
+		return nil, errors.New("the repository does not have it")
+	}
+	return r, nil
+}
+
+func (r *repository) has() bool {
+	_, err := r.CommitObject(r.commit)
+	return err == nil
+}
+
+// fetch gets the commit from the server: alone where the server allows that,
+// otherwise by the branch or tag that it is said to be on, otherwise with
+// everything there is.
+func (r *repository) fetch(ctx context.Context, src recipe.Source) error {
+	remote := git.NewRemote(r.Storer, &config.RemoteConfig{Name: "origin", URLs: []string{src.URI}})
+	if src.Tip || src.Commit == "" {
+		hash, err := advertised(ctx, remote, src)
+		if err != nil {
+			return err
+		}
+		if src.Tip && src.Commit != "" && hash != r.commit {
+			return fmt.Errorf("branch %s is at %s", src.Branch, hash)
+		}
+		r.commit = hash
+	}
+	var errs []error
+	for _, o := range fetchOptions(r.commit.String(), src) {
+		err := remote.FetchContext(ctx, o)
+		if err != nil && !errors.Is(err, git.NoErrAlreadyUpToDate) {
+			errs = append(errs, err)
+		}
+		if r.has() {
+			return nil
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return errors.Join(append(errs, errors.New("the server does not have it"))...)
+}
+
+// fetchOptions are the ways to ask for a commit, the narrowest first.
+func fetchOptions(commit string, src recipe.Source) []*git.FetchOptions {
+	spec := func(from string) config.RefSpec {
+		return config.RefSpec("+" + from + ":refs/sources/" + path.Base(from))
+	}
+	ways := []*git.FetchOptions{
+		{RefSpecs: []config.RefSpec{config.RefSpec(commit + ":refs/sources/" + commit)}, Depth: 1, Tags: git.NoTags},
+	}
+	if src.Tag != "" {
+		ways = append(ways, &git.FetchOptions{RefSpecs: []config.RefSpec{spec("refs/tags/" + src.Tag)}, Depth: 1, Tags: git.NoTags})
+	}
+	if src.Branch != "" {
+		ways = append(ways, &git.FetchOptions{RefSpecs: []config.RefSpec{spec("refs/heads/" + src.Branch)}, Tags: git.NoTags})
+	}
+	return append(ways, &git.FetchOptions{
+		RefSpecs: []config.RefSpec{"+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"}, Tags: git.NoTags,
+	})
+}
+
+// advertised returns the commit that the server says a branch or tag is at.
+func advertised(ctx context.Context, remote *git.Remote, src recipe.Source) (plumbing.Hash, error) {
+	refs, err := remote.ListContext(ctx, &git.ListOptions{PeelingOption: git.AppendPeeled})
+	if err != nil {
+		return plumbing.ZeroHash, err
+	}
+	byName := make(map[plumbing.ReferenceName]*plumbing.Reference)
+	for _, ref := range refs {
+		byName[ref.Name()] = ref
+	}
+	names := []plumbing.ReferenceName{plumbing.HEAD}
+	switch {
+	case src.Tag != "" && !src.Tip:
+		tag := plumbing.NewTagReferenceName(src.Tag)
+		names = []plumbing.ReferenceName{tag + "^{}", tag} // the first is there when the tag is an object of its own
+	case src.Branch != "":
+		names = []plumbing.ReferenceName{plumbing.NewBranchReferenceName(src.Branch)}
+	}
+	for _, name := range names {
+		ref := byName[name]
+		if ref != nil && ref.Type() == plumbing.SymbolicReference {
+			ref = byName[ref.Target()]
+		}
+		if ref != nil {
+			return ref.Hash(), nil
+		}
+	}
+	return plumbing.ZeroHash, fmt.Errorf("the server has no %s", names[len(names)-1])
+}
+
+// placeCommit writes the files of a commit into dir. There is no .git: what a
+// build sees is a function of the commit, not of how it was fetched. The time
+// of all files is that of the commit.
+func (s *Store) placeCommit(ctx context.Context, src recipe.Source, dir *os.Root) (time.Time, error) {
+	r, err := s.commit(ctx, src)
+	if err != nil {
+		return time.Time{}, err
+	}
+	var c object.Commit
+	if err := r.decode(plumbing.CommitObject, r.commit, c.Decode); err != nil {
+		return time.Time{}, err
+	}
+	w := &checkout{ctx: ctx, store: s, src: src, repo: r, dir: dir, time: c.Committer.When.Truncate(time.Second)}
+	if err := w.tree(c.TreeHash, ""); err != nil {
+		return time.Time{}, fmt.Errorf("writing commit %s of %s: %w", r.commit, src.URI, err)
+	}
+	return w.time, nil
+}
+
+// read returns an object's content, once it is known to be the one of that name.
+func (r *repository) read(kind plumbing.ObjectType, hash plumbing.Hash) ([]byte, error) {
+	o, err := r.Storer.EncodedObject(kind, hash)
+	if err != nil {
+		return nil, fmt.Errorf("%v %s: %w", kind, hash, err)
+	}
+	f, err := o.Reader()
+	if err != nil {
+		return nil, fmt.Errorf("%v %s: %w", kind, hash, err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(f)
+	if err != nil {
+		return nil, fmt.Errorf("%v %s: %w", kind, hash, err)
+	}
+	if got := plumbing.ComputeHash(kind, data); got != hash {
+		return nil, fmt.Errorf("%v %s: its content is that of %s", kind, hash, got)
+	}
+	return data, nil
+}
+
+func (r *repository) decode(kind plumbing.ObjectType, hash plumbing.Hash, into func(plumbing.EncodedObject) error) error {
+	data, err := r.read(kind, hash)
+	if err != nil {
+		return err
+	}
+	o := new(plumbing.MemoryObject)
+	o.SetType(kind)
+	if _, err := o.Write(data); err != nil {
+		return err
+	}
+	return into(o)
+}
+
+// A checkout writes the tree of a commit.
+type checkout struct {
+	ctx   context.Context
+	store *Store
+	src   recipe.Source
+	repo  *repository
+	dir   *os.Root
+	time  time.Time
+
+	modules *config.Modules // of .gitmodules; nil when there is none
+}
+
+func (c *checkout) tree(hash plumbing.Hash, dir string) error {
+	if err := c.ctx.Err(); err != nil {
+		return err
+	}
+	var t object.Tree
+	if err := c.repo.decode(plumbing.TreeObject, hash, t.Decode); err != nil {
+		return err
+	}
+	if dir == "" {
+		if err := c.readModules(t.Entries); err != nil {
+			return err
+		}
+	}
+	for _, e := range t.Entries {
+		if !isPlainName(e.Name) {
+			return fmt.Errorf("%q in %q is no name for a file", e.Name, dir)
+		}
+		if err := c.entry(e, path.Join(dir, e.Name)); err != nil {
+			return fmt.Errorf("%s: %w", path.Join(dir, e.Name), err)
+		}
+	}
+	return nil
+}
+
+// isPlainName keeps a hostile tree from naming anything but an entry of its folder.
+func isPlainName(name string) bool {
+	return name != "" && name != "." && name != ".." && !strings.ContainsAny(name, "/\x00") && !strings.EqualFold(name, ".git")
+}
+
+func (c *checkout) entry(e object.TreeEntry, name string) error {
+	if !c.wanted(name, e.Mode == filemode.Dir) {
+		return nil
+	}
+	switch e.Mode {
+	case filemode.Dir:
+		if err := c.dir.MkdirAll(name, 0o755); err != nil {
+			return err
+		}
+		if err := c.tree(e.Hash, name); err != nil {
+			return err
+		}
+		return c.dir.Chtimes(name, c.time, c.time)
+	case filemode.Submodule:
+		return c.submodule(name, e.Hash)
+	}
+	data, err := c.repo.read(plumbing.BlobObject, e.Hash)
+	if err != nil {
+		return err
+	}
+	if err := c.dir.RemoveAll(name); err != nil {
+		return err
+	}
+	switch e.Mode {
+	case filemode.Symlink:
+		return c.dir.Symlink(string(data), name)
+	case filemode.Executable:
+		return writeInto(c.dir, name, 0o755, c.time, bytes.NewReader(data))
+	}
+	return writeInto(c.dir, name, 0o644, c.time, bytes.NewReader(data))
+}
+
+// wanted reports whether a path is in a sparse checkout: the folders asked for
+// with all that is below them, and the files beside the way to them.
+func (c *checkout) wanted(name string, isDir bool) bool {
+	if len(c.src.SparsePaths) == 0 || !isDir && path.Dir(name) == "." {
+		return true
+	}
+	return slices.ContainsFunc(c.src.SparsePaths, func(p string) bool {
+		p = strings.Trim(path.Clean("/"+p), "/")
+		if isBelow(name, p) {
+			return true
+		}
+		return isDir && isBelow(p, name) || !isDir && isBelow(p, path.Dir(name))
+	})
+}
+
+func isBelow(name, dir string) bool {
+	rest, ok := strings.CutPrefix(name, dir)
+	return ok && (rest == "" || rest[0] == '/')
+}
+
+func (c *checkout) readModules(top []object.TreeEntry) error {
+	i := slices.IndexFunc(top, func(e object.TreeEntry) bool { return e.Name == ".gitmodules" })
+	if i < 0 || !c.src.Submodules {
+		return nil
+	}
+	data, err := c.repo.read(plumbing.BlobObject, top[i].Hash)
+	if err != nil {
+		return err
+	}
+	c.modules = config.NewModules()
+	return c.modules.Unmarshal(data)
+}
+
+// submodule writes the commit of a submodule into its folder, which stays empty
+// when submodules are not asked for.
+func (c *checkout) submodule(name string, commit plumbing.Hash) error {
+	if err := c.dir.MkdirAll(name, 0o755); err != nil {
+		return err
+	}
+	if c.modules == nil {
+		return nil
+	}
+	for _, key := range sortedKeys(c.modules.Submodules) {
+		m := c.modules.Submodules[key]
+		if path.Clean(m.Path) != name {
+			continue
+		}
+		uri, err := relativeURL(c.src.URI, m.URL)
+		if err != nil {
+			return err
+		}
+		dir, err := c.dir.OpenRoot(name)
+		if err != nil {
+			return err
+		}
+		defer dir.Close()
+		_, err = c.store.placeCommit(c.ctx, recipe.Source{
+			Kind: recipe.SourceGit, URI: uri, Commit: commit.String(), Branch: m.Branch, Submodules: true,
+		}, dir)
+		return err
+	}
+	return errors.New("the submodule is not in .gitmodules")
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// relativeURL reads the URL of a submodule, which may begin with ./ or ../ and
+// is then beside that of its parent.
+func relativeURL(parent, s string) (string, error) {
+	if !strings.HasPrefix(s, "./") && !strings.HasPrefix(s, "../") {
+		return s, nil
+	}
+	u, err := url.Parse(parent)
+	if err != nil {
+		return "", fmt.Errorf("submodule %s of %s: %w", s, parent, err)
+	}
+	u.Path = path.Join(u.Path, s)
+	return u.String(), nil
+}

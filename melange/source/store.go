@@ -1,0 +1,350 @@
+package source
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"distro.internal/melange/recipe"
+)
+
+// A Store keeps sources in a folder. Any number of goroutines and of processes
+// may use one folder at a time.
+type Store struct {
+	Dir     string
+	Mirrors []Mirror      // asked in turn, before the place that the recipe names
+	HTTP    *http.Client  // nil: one that goes by the proxies of the environment
+	Offline bool          // fetch nothing
+	Tries   int           // of an HTTP server that fails; 0 = 5
+	Backoff time.Duration // before the second try, doubled for each that follows; 0 = 500 ms
+
+	// Environ is that of the go command, which knows by it where modules come
+	// from. Nil: this process's.
+	Environ []string
+
+	// Progress, when set, is told how far a file has come. total is -1 when the
+	// server does not say. Several files may be under way.
+	Progress func(uri string, done, total int64)
+}
+
+// Want names a file by content. At least one of the digests is given.
+type Want struct {
+	SHA256, SHA512 string // hex; empty when not known
+	URI            string // where the recipe says it is
+}
+
+// A Mirror has files by digest. What it writes is verified by its caller.
+type Mirror interface {
+	// Fetch writes the wanted file. The error is fs.ErrNotExist when the mirror
+	// has it not.
+	Fetch(ctx context.Context, want Want, w io.Writer) error
+}
+
+// A MismatchError is a file that is not the one that was wanted.
+type MismatchError struct {
+	From      string // URI, or the mirror
+	Algorithm string // "SHA-256"
+	Want, Got string // hex
+}
+
+func (e *MismatchError) Error() string {
+	return fmt.Sprintf("%s has the %s %s, expected was %s", e.From, e.Algorithm, e.Got, e.Want)
+}
+
+// errOffline is the cause when something would have to be fetched.
+var errOffline = errors.New("it is not in the store, and nothing is fetched now")
+
+// File returns the path of a file in the store, which it fetches first when it
+// is not there. The file must not be written to. A source without any digest is
+// fetched each time.
+func (s *Store) File(ctx context.Context, src recipe.Source) (string, error) {
+	want := Want{SHA256: src.SHA256, SHA512: src.SHA512, URI: src.URI}
+	if name, ok := s.lookup(want); ok {
+		return name, nil
+	}
+	name, err := s.fetch(ctx, want)
+	if err != nil {
+		return "", fmt.Errorf("fetching %s: %w", src.URI, err)
+	}
+	return name, nil
+}
+
+// path is where a file of a digest lies.
+func (s *Store) path(algorithm, digest string) string { return filepath.Join(s.Dir, algorithm, digest) }
+
+// lookup finds a file that was verified when it was put there.
+func (s *Store) lookup(want Want) (string, bool) {
+	for _, name := range []string{s.path("sha256", want.SHA256), s.path("sha512", want.SHA512)} {
+		if info, err := os.Stat(name); err == nil && info.Mode().IsRegular() {
+			return name, true
+		}
+	}
+	return "", false
+}
+
+// fetch gets a file from the first place that has it.
+func (s *Store) fetch(ctx context.Context, want Want) (string, error) {
+	if s.Offline {
+		return "", errOffline
+	}
+	part, err := s.partial(ctx, want)
+	if err != nil {
+		return "", err
+	}
+	defer part.Close()
+	// Another process may have been at it while this one waited for the lock.
+	if name, ok := s.lookup(want); ok {
+		return name, errors.Join(part.discard())
+	}
+	var failures []error
+	if want.SHA256 != "" || want.SHA512 != "" {
+		for _, m := range s.Mirrors {
+			err := s.fromMirror(ctx, m, want, part)
+			if err == nil {
+				return s.adopt(part, want)
+			}
+			if !errors.Is(err, fs.ErrNotExist) {
+				failures = append(failures, err)
+			}
+		}
+	}
+	if err := s.fromOrigin(ctx, want, part); err != nil {
+		return "", errors.Join(append(failures, err)...)
+	}
+	return s.adopt(part, want)
+}
+
+func (s *Store) fromMirror(ctx context.Context, m Mirror, want Want, part *partial) error {
+	if err := part.reset(); err != nil {
+		return err
+	}
+	err := m.Fetch(ctx, want, part)
+	if err == nil {
+		err = part.verify(want, fmt.Sprintf("the file of mirror %v", m))
+	}
+	if err != nil {
+		return errors.Join(err, part.reset())
+	}
+	return nil
+}
+
+// A partial is a file on its way into the store. It is locked: one process at
+// a time works on it, and the next goes on where one that died has stopped.
+type partial struct {
+	*os.File
+}
+
+func (s *Store) partial(ctx context.Context, want Want) (*partial, error) {
+	dir := filepath.Join(s.Dir, "partial")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256([]byte(want.SHA256 + "\n" + want.SHA512 + "\n" + want.URI))
+	name := filepath.Join(dir, hex.EncodeToString(sum[:]))
+	for {
+		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o644)
+		if err != nil {
+			return nil, err
+		}
+		if err := lock(ctx, f); err != nil {
+			return nil, errors.Join(fmt.Errorf("waiting for another process to fetch it: %w", err), f.Close())
+		}
+		// Who held the lock may have moved the file away: then this is no longer it.
+		mine, err1 := f.Stat()
+		there, err2 := os.Stat(name)
+		if err1 == nil && err2 == nil && os.SameFile(mine, there) {
+			return &partial{f}, nil
+		}
+		f.Close()
+	}
+}
+
+// lock takes the lock of a file, and stops waiting for it when the context ends.
+func lock(ctx context.Context, f *os.File) error {
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+func (p *partial) reset() error   { return p.Truncate(0) }
+func (p *partial) discard() error { return os.Remove(p.Name()) }
+
+// verify reports whether the file is the one that is wanted.
+func (p *partial) verify(want Want, from string) error {
+	for _, d := range []struct {
+		name, want string
+		hash       hash.Hash
+	}{{"SHA-256", want.SHA256, sha256.New()}, {"SHA-512", want.SHA512, sha512.New()}} {
+		if d.want == "" {
+			continue
+		}
+		got, err := p.digest(d.hash)
+		if err != nil {
+			return err
+		}
+		if !strings.EqualFold(got, d.want) {
+			return &MismatchError{From: from, Algorithm: d.name, Want: d.want, Got: got}
+		}
+	}
+	return nil
+}
+
+func (p *partial) digest(h hash.Hash) (string, error) {
+	if _, err := io.Copy(h, io.NewSectionReader(p.File, 0, 1<<62)); err != nil {
+		return "", fmt.Errorf("reading %s: %w", p.Name(), err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// adopt gives a verified file its names in the store, by each known digest and
+// always by its SHA-256.
+func (s *Store) adopt(p *partial, want Want) (string, error) {
+	if want.SHA256 == "" {
+		got, err := p.digest(sha256.New())
+		if err != nil {
+			return "", err
+		}
+		want.SHA256 = got
+	}
+	if err := errors.Join(p.Chmod(0o444), p.Sync()); err != nil {
+		return "", err
+	}
+	name := s.path("sha256", want.SHA256)
+	for _, dir := range []string{"sha256", "sha512"} {
+		if err := os.MkdirAll(filepath.Join(s.Dir, dir), 0o755); err != nil {
+			return "", err
+		}
+	}
+	if want.SHA512 != "" {
+		if err := os.Link(p.Name(), s.path("sha512", want.SHA512)); err != nil && !errors.Is(err, fs.ErrExist) {
+			return "", err
+		}
+	}
+	return name, os.Rename(p.Name(), name)
+}
+
+// Prepared is what Prepare has put together.
+type Prepared struct {
+	// Newest is the time of the newest file of the sources: a function of their
+	// content. Zero when there are none.
+	Newest time.Time
+
+	// Modules is a folder that serves as GOPROXY=file://... with the modules of
+	// all Go programs among the sources. Empty when there are none.
+	Modules string
+}
+
+// parallel is how many sources are fetched at a time.
+const parallel = 4
+
+// Prepare fetches the sources, all at a time, and puts them into the workspace,
+// one after another.
+func (s *Store) Prepare(ctx context.Context, sources []recipe.Source, workspace string) (Prepared, error) {
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallel)
+	for _, src := range sources {
+		g.Go(func() error { return located(src, s.get(gctx, src)) })
+	}
+	if err := g.Wait(); err != nil {
+		return Prepared{}, err
+	}
+	root, err := os.OpenRoot(workspace)
+	if err != nil {
+		return Prepared{}, err
+	}
+	defer root.Close()
+	var p Prepared
+	for _, src := range sources {
+		newest, err := s.place(ctx, src, root)
+		if err != nil {
+			return Prepared{}, located(src, err)
+		}
+		if newest.After(p.Newest) {
+			p.Newest = newest
+		}
+		if src.Kind == recipe.SourceGoMod {
+			p.Modules = s.modules()
+		}
+	}
+	return p, nil
+}
+
+// located says of an error where in the recipe its source stands.
+func located(src recipe.Source, err error) error {
+	if err == nil || src.Pos.Line == 0 {
+		return err
+	}
+	return fmt.Errorf("%s: %w", src.Pos, err)
+}
+
+// get fetches what can be fetched before other sources are in place.
+func (s *Store) get(ctx context.Context, src recipe.Source) error {
+	var err error
+	switch src.Kind {
+	case recipe.SourceFetch:
+		_, err = s.File(ctx, src)
+	case recipe.SourceGit:
+		_, err = s.commit(ctx, src)
+	case recipe.SourceModule:
+		_, err = s.module(ctx, src)
+	case recipe.SourceGoMod:
+	default:
+		err = fmt.Errorf("unknown kind of source %q", src.Kind)
+	}
+	return err
+}
+
+// place puts a source that was fetched into the workspace, and returns the time
+// of its newest file.
+func (s *Store) place(ctx context.Context, src recipe.Source, workspace *os.Root) (time.Time, error) {
+	if err := workspace.MkdirAll(src.Directory, 0o755); err != nil {
+		return time.Time{}, err
+	}
+	dir, err := workspace.OpenRoot(src.Directory)
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer dir.Close()
+	switch src.Kind {
+	case recipe.SourceGit:
+		return s.placeCommit(ctx, src, dir)
+	case recipe.SourceModule:
+		return s.placeModule(ctx, src, dir)
+	case recipe.SourceGoMod:
+		return time.Time{}, s.download(ctx, dir.Name(), workspace.Name())
+	}
+	name, err := s.File(ctx, src)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if !src.Extract {
+		return time.Time{}, copyInto(dir, baseName(src.URI), name)
+	}
+	newest, err := unpack(ctx, name, dir, src.Strip)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("unpacking %s: %w", src.URI, err)
+	}
+	return newest, nil
+}
