@@ -22,6 +22,7 @@ func BenchmarkStart(b *testing.B) {
 				s := Sandbox{Layers: layers}
 				if kind == "disk" {
 					s.Upper = filepath.Join(b.TempDir(), "upper")
+					defer Remove(context.Background(), s.Upper)
 				}
 				for b.Loop() {
 					a, err := s.Start(b.Context())

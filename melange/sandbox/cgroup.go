@@ -121,7 +121,7 @@ func (g *cgroup) join(h hierarchy, pid int, wanted []knob) {
 func enabled(dir string, wanted []knob) []knob {
 	control := filepath.Join(dir, "cgroup.subtree_control")
 	for _, k := range wanted {
-		os.WriteFile(control, []byte("+"+k.controller), 0) // refused when processes are in the group, or it is not ours
+		os.WriteFile(control, []byte("+"+k.controller), 0o644) // refused when processes are in the group, or it is not ours
 	}
 	data, err := os.ReadFile(control)
 	if err != nil {
@@ -138,12 +138,12 @@ func (g *cgroup) make(parent string, pid int, wanted []knob) bool {
 		return false
 	}
 	for _, k := range wanted {
-		if err := os.WriteFile(filepath.Join(dir, k.file), []byte(k.value), 0); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, k.file), []byte(k.value), 0o644); err != nil {
 			os.Remove(dir)
 			return false
 		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0o644); err != nil {
 		os.Remove(dir)
 		return false
 	}

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,9 +16,6 @@ import (
 // stagingPoint is where the host's view is covered while the new root is made: a folder that is always there, since
 // this program was executed through it, and never holds a source.
 const stagingPoint = "/proc"
-
-// overlayLayers is the kernel's limit for one overlay.
-const overlayLayers = 500
 
 // enter interprets a policy. Sources are opened by their names on the host first; then the root changes, and
 // targets are resolved in the new one, so that no link in a layer can lead a mount outside.
@@ -147,79 +143,6 @@ func (o operation) openBind() (int, error) {
 		return -1, err
 	}
 	return fd, setAttributes(fd, o.attributes())
-}
-
-// openOverlay makes an overlay whose writable layer, if any, is in Upper or else in memory, at scratch.
-func (o operation) openOverlay(scratch string) (int, error) {
-	if len(o.Layers) > overlayLayers {
-		return -1, fmt.Errorf("%d layers; the kernel allows %d in one overlay", len(o.Layers), overlayLayers)
-	}
-	upper := o.Upper
-	if upper == "" && !o.ReadOnly {
-		if err := scratchUpper(scratch, o.Size); err != nil {
-			return -1, err
-		}
-		upper = scratch
-	}
-	fs, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
-	if err != nil {
-		return -1, os.NewSyscallError("fsopen", err)
-	}
-	defer unix.Close(fs)
-	// trusted.* attributes are not for user namespaces.
-	if err := unix.FsconfigSetFlag(fs, "userxattr"); err != nil {
-		return -1, describe(fs, err)
-	}
-	for i := len(o.Layers) - 1; i >= 0; i-- { // the first one named is the topmost
-		if err := unix.FsconfigSetString(fs, "lowerdir+", o.Layers[i]); err != nil {
-			return -1, fmt.Errorf("layer %s: %w", o.Layers[i], describe(fs, err))
-		}
-	}
-	if upper != "" {
-		if err := writable(fs, upper); err != nil {
-			return -1, err
-		}
-	}
-	return finishFilesystem(fs, o.attributes())
-}
-
-// scratchUpper makes a filesystem in memory of the size for a writable layer.
-func scratchUpper(dir string, size int64) error {
-	options := []string{"mode=0755"}
-	if size > 0 {
-		options = append(options, fmt.Sprintf("size=%d", size))
-	}
-	fd, err := newFilesystem("tmpfs", 0, options...)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		return err
-	}
-	return place(fd, dir)
-}
-
-// writable adds upper's folders to an overlay. What lies in work is the kernel's, and of no use to a later
-// mount: it is made anew, which also clears the mark that a volatile mount leaves.
-func writable(fs int, upper string) error {
-	work := filepath.Join(upper, "work")
-	if err := os.RemoveAll(work); err != nil {
-		return err
-	}
-	for _, dir := range []string{filepath.Join(upper, "upper"), work} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return err
-		}
-	}
-	if err := unix.FsconfigSetString(fs, "upperdir", filepath.Join(upper, "upper")); err != nil {
-		return describe(fs, err)
-	}
-	if err := unix.FsconfigSetString(fs, "workdir", work); err != nil {
-		return describe(fs, err)
-	}
-	// Nothing waits for the disk: after a crash a build is made again.
-	return describe(fs, unix.FsconfigSetFlag(fs, "volatile"))
 }
 
 // perform does the line inside the new root.
@@ -358,71 +281,4 @@ func confine(n int) error {
 		some.Set(usable[(first+i)%len(usable)])
 	}
 	return os.NewSyscallError("sched_setaffinity", unix.SchedSetaffinity(0, &some))
-}
-
-// cloneTree opens what is at a path as a mount of its own, with everything mounted below.
-func cloneTree(path string) (int, error) {
-	fd, err := unix.OpenTree(unix.AT_FDCWD, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
-	if err != nil {
-		return -1, os.NewSyscallError("open_tree", err)
-	}
-	return fd, nil
-}
-
-// setAttributes adds attributes to a detached mount and all below it.
-func setAttributes(fd int, set uint64) error {
-	attr := unix.MountAttr{Attr_set: set}
-	return os.NewSyscallError("mount_setattr", unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &attr))
-}
-
-// place puts a detached mount where a path leads.
-func place(fd int, path string) error {
-	err := unix.MoveMount(fd, "", unix.AT_FDCWD, path, unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_SYMLINKS)
-	return os.NewSyscallError("move_mount", err)
-}
-
-// newFilesystem makes a detached mount of a filesystem with options, "key" or "key=value".
-func newFilesystem(kind string, attributes uint64, options ...string) (int, error) {
-	fs, err := unix.Fsopen(kind, unix.FSOPEN_CLOEXEC)
-	if err != nil {
-		return -1, os.NewSyscallError("fsopen", err)
-	}
-	defer unix.Close(fs)
-	for _, option := range options {
-		key, value, ok := strings.Cut(option, "=")
-		if ok {
-			err = unix.FsconfigSetString(fs, key, value)
-		} else {
-			err = unix.FsconfigSetFlag(fs, key)
-		}
-		if err != nil {
-			return -1, fmt.Errorf("option %s: %w", option, describe(fs, err))
-		}
-	}
-	return finishFilesystem(fs, attributes)
-}
-
-func finishFilesystem(fs int, attributes uint64) (int, error) {
-	if err := unix.FsconfigCreate(fs); err != nil {
-		return -1, describe(fs, err)
-	}
-	fd, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, int(attributes))
-	if err != nil {
-		return -1, os.NewSyscallError("fsmount", err)
-	}
-	return fd, nil
-}
-
-// describe adds what the kernel has to say about a filesystem that it would not make.
-func describe(fs int, err error) error {
-	if err == nil {
-		return nil
-	}
-	err = os.NewSyscallError("fsconfig", err)
-	buf := make([]byte, 1<<10)
-	n, readErr := unix.Read(fs, buf)
-	if readErr != nil || n == 0 {
-		return err
-	}
-	return fmt.Errorf("%w (%s)", err, strings.TrimSpace(string(buf[:n])))
 }

@@ -52,9 +52,9 @@ func (g *guest) serve() error {
 // prepare makes the agent fit to be process 1 among commands that it does not trust.
 func (g *guest) prepare() error {
 	unix.CloseOnExec(controlFD)
-	// Signals without a handler do not reach process 1, but the runtime handles some by ending. Caught ones, unlike
-	// ignored ones, are back to normal in the commands.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGABRT, syscall.SIGPIPE)
+	// Commands are free to signal process 1. What has no handler does not reach it; the runtime's own handlers would
+	// end it. Caught signals, unlike ignored ones, are back to normal in commands.
+	signal.Notify(make(chan os.Signal, 1))
 	unix.Umask(0o022)
 	// When the machine runs out of memory, the sandbox goes before its caller. Failing to say so harms nobody.
 	os.WriteFile("/proc/self/oom_score_adj", []byte("500"), 0)

@@ -26,6 +26,53 @@ func TestLayers(t *testing.T) {
 	}
 }
 
+// TestShortNames: kernels before Linux 6.7 take all layers in one short text.
+func TestShortNames(t *testing.T) {
+	s := Sandbox{
+		Layers: []string{probeLayer(t, "amd64")},
+		Upper:  filepath.Join(t.TempDir(), "upper, with: odd name"),
+		Mounts: []Mount{
+			{Kind: Overlay, Target: "/over", ReadOnly: true, Layers: []string{layer(t, map[string]string{"x": "low"}), layer(t, map[string]string{"x": "high"})}},
+			{Kind: Overlay, Target: "/memory", Layers: []string{layer(t, map[string]string{"x": "low"})}},
+		},
+	}
+	for i := range 98 {
+		s.Layers = append(s.Layers, layer(t, map[string]string{"etc/number": strconv.Itoa(i)}))
+	}
+	policy, err := s.policy()
+	must(t, err)
+	for i := range policy {
+		policy[i].ShortNames = policy[i].overlay()
+	}
+	for range 2 {
+		a, err := s.enter(t.Context(), policy)
+		must(t, err)
+		for _, tc := range [][2]string{
+			{"cat /etc/number", "97"}, {"cat /over/x", "high"}, {"write /memory/x y", ""}, {"write /etc/new y", ""},
+		} {
+			if out, err := probe(t, a, strings.Fields(tc[0])...); err != nil || out != tc[1] {
+				t.Errorf("%s: got %q, want %q", tc[0], out, tc[1])
+			}
+		}
+		must(t, a.Close())
+	}
+	if data, err := os.ReadFile(filepath.Join(s.Upper, "upper/etc/new")); string(data) != "y" {
+		t.Errorf("in the upper folder: %q, %v", data, err)
+	}
+	must(t, Remove(t.Context(), s.Upper))
+}
+
+func TestLongName(t *testing.T) {
+	dir := layer(t, map[string]string{"bin/probe": "@amd64"})
+	long := filepath.Join(dir, strings.Repeat(strings.Repeat("x", 200)+"/", 3))
+	must(t, os.MkdirAll(long, 0o755))
+	must(t, os.WriteFile(filepath.Join(long, "file"), []byte("far away"), 0o644))
+	a := start(t, Sandbox{Layers: []string{dir, long}})
+	if out := expect(t, a, "cat", "/file"); out != "far away" {
+		t.Errorf("got %q", out)
+	}
+}
+
 func TestTooManyLayers(t *testing.T) {
 	layers := make([]string, overlayLayers+1)
 	for i := range layers {

@@ -10,16 +10,17 @@ import (
 // operation is one line of a policy: what appears where. The caller writes the list, the setup stage
 // interprets it once, from the first line to the last, so a later line may build on an earlier one.
 type operation struct {
-	Do        action
-	Target    string     `json:",omitempty"` // inside
-	Source    string     `json:",omitempty"` // on the host; of a link, its text
-	Layers    []string   `json:",omitempty"` // lowest first
-	Upper     string     `json:",omitempty"`
-	Size      int64      `json:",omitempty"`
-	Mode      uint32     `json:",omitempty"`
-	ReadOnly  bool       `json:",omitempty"`
-	Emulators []emulator `json:",omitempty"`
-	Device    bool       `json:",omitempty"` // device nodes keep their meaning below this mount
+	Do         action
+	Target     string     `json:",omitempty"` // inside
+	Source     string     `json:",omitempty"` // on the host; of a link, its text
+	Layers     []string   `json:",omitempty"` // lowest first
+	Upper      string     `json:",omitempty"`
+	Size       int64      `json:",omitempty"`
+	Mode       uint32     `json:",omitempty"`
+	ReadOnly   bool       `json:",omitempty"`
+	Emulators  []emulator `json:",omitempty"`
+	Device     bool       `json:",omitempty"` // device nodes keep their meaning below this mount
+	ShortNames bool       `json:",omitempty"` // mount an overlay as before Linux 6.7
 }
 
 type action string

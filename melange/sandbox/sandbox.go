@@ -119,6 +119,10 @@ func (s *Sandbox) Start(ctx context.Context) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s.enter(ctx, policy)
+}
+
+func (s *Sandbox) enter(ctx context.Context, policy []operation) (*Agent, error) {
 	agent, err := spawn(ctx, stageSetup, s.Network, s.Limits)
 	if err != nil {
 		return nil, fmt.Errorf("starting the sandbox: %w", err)

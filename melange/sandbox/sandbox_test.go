@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -212,4 +213,16 @@ func TestNothingOutlivesACommand(t *testing.T) {
 	if out := expect(t, a, "ps"); strings.Contains(out, "sleep") {
 		t.Errorf("left behind:\n%s", out)
 	}
+}
+
+// TestSignalsToTheAgent: test suites kill everything they can reach.
+func TestSignalsToTheAgent(t *testing.T) {
+	a := start(t, Sandbox{})
+	for sig := 1; sig <= 31; sig++ {
+		expect(t, a, "kill", "1", strconv.Itoa(sig))
+		if out, err := probe(t, a, "kill", "-1", strconv.Itoa(sig)); err != nil && !strings.Contains(out, "no such process") {
+			t.Errorf("signal %d to all: %v: %s", sig, err, out)
+		}
+	}
+	expect(t, a, "echo", "the environment goes on")
 }

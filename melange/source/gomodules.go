@@ -84,7 +84,7 @@ func (s *Store) goTool(ctx context.Context, dir, workspace string, args ...strin
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return out, fmt.Errorf("go %s: %w: %s", strings.Join(args, " "), err, lastLines(stderr.String(), 5))
+		return out, fmt.Errorf("go %s: %w: %s", strings.Join(args, " "), err, lastLines(stderr.String(), 10))
 	}
 	return out, nil
 }
@@ -102,8 +102,9 @@ func goWork(dir, workspace string) string {
 	return "off"
 }
 
+// lastLines puts the last lines of what a program said into one.
 func lastLines(s string, n int) string {
-	lines := strings.Split(strings.TrimSpace(s), "\n")
+	lines := strings.FieldsFunc(s, func(r rune) bool { return r == '\n' })
 	return strings.Join(lines[max(0, len(lines)-n):], "; ")
 }
 

@@ -30,15 +30,15 @@ import (
 func sum256(b []byte) string { s := sha256.Sum256(b); return hex.EncodeToString(s[:]) }
 func sum512(b []byte) string { s := sha512.Sum512(b); return hex.EncodeToString(s[:]) }
 
-// server serves a body, with what it needs to misbehave.
-type server struct {
+// fileServer serves a body, with what it needs to misbehave.
+type fileServer struct {
 	*httptest.Server
 	requests atomic.Int32
 }
 
-func serve(t *testing.T, handle func(n int32, w http.ResponseWriter, r *http.Request)) *server {
+func serve(t *testing.T, handle func(n int32, w http.ResponseWriter, r *http.Request)) *fileServer {
 	t.Helper()
-	s := new(server)
+	s := new(fileServer)
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		handle(s.requests.Add(1), w, r)
 	}))

@@ -333,7 +333,7 @@ func (s *Store) place(ctx context.Context, src recipe.Source, workspace *os.Root
 	case recipe.SourceModule:
 		return s.placeModule(ctx, src, dir)
 	case recipe.SourceGoMod:
-		return time.Time{}, s.download(ctx, dir.Name(), workspace.Name())
+		return time.Time{}, s.download(ctx, filepath.Clean(dir.Name()), workspace.Name())
 	}
 	name, err := s.File(ctx, src)
 	if err != nil {

@@ -102,46 +102,89 @@ type Dependency struct {
 	Tag      string  // only in world: the repository it must come from
 }
 
+// What a byte may be in the text of a dependency.
+const (
+	plain    = iota
+	comparer // part of an operator
+	at       // before a repository tag
+	blank    // not allowed
+)
+
+var classes = func() (table [256]uint8) {
+	for c := range ' ' + 1 {
+		table[c] = blank
+	}
+	table[0x7f] = blank
+	table['<'], table['='], table['>'], table['~'] = comparer, comparer, comparer, comparer
+	table['@'] = at
+	return table
+}()
+
+// span returns how many bytes of s, from the start, are of one of two classes.
+func span(s string, class, or uint8) int {
+	for i := range len(s) {
+		if c := classes[s[i]]; c != class && c != or {
+			return i
+		}
+	}
+	return len(s)
+}
+
 // ParseDependency reads one dependency. It checks the form only, as apk does
 // when it reads an index; whether the version is one is for Valid to say.
 func ParseDependency(s string) (Dependency, error) {
-	var d Dependency
-	rest := s
-	if strings.HasPrefix(rest, "!") {
-		d.Conflict = true
-		rest = rest[1:]
-	}
-	for i := range len(rest) {
-		if c := rest[i]; c <= ' ' || c == 0x7f {
-			return Dependency{}, fmt.Errorf("dependency %q: a space or control character in it", s)
-		}
-	}
-	d.Name = rest
-	if i := strings.IndexAny(rest, "<=>~"); i >= 0 {
-		d.Name = rest[:i]
-		j := i
-		for j < len(rest) && strings.IndexByte("<=>~", rest[j]) >= 0 {
-			j++
-		}
-		op, ok := opOf(Op(rest[i:j]).mask())
-		if !ok {
-			return Dependency{}, fmt.Errorf("dependency %q: unknown operator %q", s, rest[i:j])
-		}
-		d.Op, d.Version = op, Version(rest[j:])
-		if d.Version == "" {
-			return Dependency{}, fmt.Errorf("dependency %q: no version after %q", s, rest[i:j])
-		}
-	}
-	if name, tag, tagged := strings.Cut(d.Name, "@"); tagged {
-		if tag == "" {
+	rest, conflict := strings.CutPrefix(s, "!")
+	d := Dependency{Conflict: conflict}
+
+	n := span(rest, plain, plain)
+	d.Name, rest = rest[:n], rest[n:]
+	if rest != "" && rest[0] == '@' {
+		n = 1 + span(rest[1:], plain, at)
+		if d.Tag, rest = rest[1:n], rest[n:]; d.Tag == "" {
 			return Dependency{}, fmt.Errorf("dependency %q: empty repository tag", s)
 		}
-		d.Name, d.Tag = name, tag
 	}
-	if d.Name == "" {
+	if n = span(rest, comparer, comparer); n > 0 {
+		op, ok := opOf(Op(rest[:n]).mask())
+		if !ok {
+			return Dependency{}, fmt.Errorf("dependency %q: unknown operator %q", s, rest[:n])
+		}
+		d.Op, rest = op, rest[n:]
+		n = len(rest)
+		for i := range n {
+			if classes[rest[i]] == blank {
+				n = i
+				break
+			}
+		}
+		d.Version, rest = Version(rest[:n]), rest[n:]
+		if d.Version == "" && rest == "" {
+			return Dependency{}, fmt.Errorf("dependency %q: no version after %q", s, op)
+		}
+	}
+	switch {
+	case rest != "":
+		return Dependency{}, fmt.Errorf("dependency %q: a space or control character in it", s)
+	case d.Name == "":
 		return Dependency{}, fmt.Errorf("dependency %q: no name", s)
 	}
 	return d, nil
+}
+
+// readable reports whether d, when written, is read as d again.
+func (d Dependency) readable() bool {
+	op, ok := opOf(d.Op.mask())
+	switch {
+	case d.Name == "" || span(d.Name, plain, plain) < len(d.Name) || d.Name[0] == '!' && !d.Conflict:
+		return false
+	case d.Tag != "" && span(d.Tag, plain, at) < len(d.Tag):
+		return false
+	case d.Op == Any:
+		return d.Version == ""
+	case !ok || op != d.Op || d.Version == "" || classes[d.Version[0]] == comparer:
+		return false
+	}
+	return !hasBlank(string(d.Version))
 }
 
 // ParseDependencies reads a list of dependencies separated by spaces.

@@ -2,6 +2,7 @@ package apk
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -107,7 +108,7 @@ func (p *Package) checkIndexable() error {
 	}
 	for _, l := range p.lists() {
 		for _, d := range l.deps {
-			if again, err := ParseDependency(d.String()); err != nil || again != d {
+			if !d.readable() {
 				return fmt.Errorf("package %s: %s: dependency %q would be read as another one", p.Name, l.key, d)
 			}
 		}
@@ -160,7 +161,7 @@ func appendIndexEntry(b []byte, p *Package) []byte {
 // ParseIndex reads the text of an index. All strings of the result share one
 // copy of it.
 func ParseIndex(r io.Reader) (*Index, error) {
-	data, err := io.ReadAll(r)
+	data, err := readAll(r)
 	if err != nil {
 		return nil, fmt.Errorf("reading index: %w", err)
 	}
@@ -169,6 +170,17 @@ func ParseIndex(r io.Reader) (*Index, error) {
 		return nil, fmt.Errorf("reading index: %w", err)
 	}
 	return &Index{Packages: packages}, nil
+}
+
+// readAll is io.ReadAll for what is large: it asks for the size first, and
+// grows in larger steps.
+func readAll(r io.Reader) ([]byte, error) {
+	var b bytes.Buffer
+	if l, ok := r.(interface{ Len() int }); ok {
+		b.Grow(l.Len() + bytes.MinRead)
+	}
+	_, err := b.ReadFrom(r)
+	return b.Bytes(), err
 }
 
 // stringOf turns bytes that nobody will change any more into a string.

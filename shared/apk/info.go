@@ -139,7 +139,12 @@ func (p *Package) checkIdentity() error {
 }
 
 func hasBlank(s string) bool {
-	return strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f })
+	for i := range len(s) {
+		if classes[s[i]] == blank {
+			return true
+		}
+	}
+	return false
 }
 
 // WriteInfo writes the text of .PKGINFO. It refuses whatever apk would refuse,
@@ -303,11 +308,8 @@ func checkText(s string) error {
 
 func (d Dependency) check() error {
 	s := d.String()
-	again, err := ParseDependency(s)
 	switch {
-	case err != nil:
-		return err
-	case again != d:
+	case !d.readable():
 		return fmt.Errorf("dependency %q: would be read as another one", s)
 	case d.Tag != "":
 		return fmt.Errorf("dependency %q: a repository tag has no place in a package", s)

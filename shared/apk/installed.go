@@ -322,7 +322,7 @@ func parentOf(name string) string {
 // ParseInstalled reads the file "installed". Scripts and triggers stand in
 // files of their own.
 func ParseInstalled(r io.Reader) (*Installed, error) {
-	data, err := io.ReadAll(r)
+	data, err := readAll(r)
 	if err != nil {
 		return nil, fmt.Errorf("reading database of installed packages: %w", err)
 	}
@@ -580,7 +580,7 @@ func ParseWorld(r io.Reader) ([]Dependency, error) {
 func WriteWorld(w io.Writer, world []Dependency) error {
 	var b []byte
 	for _, d := range world {
-		if again, err := ParseDependency(d.String()); err != nil || again != d {
+		if !d.readable() {
 			return fmt.Errorf("writing world: dependency %q would be read as another one", d)
 		}
 		b = append(d.append(b), '\n')

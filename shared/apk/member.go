@@ -213,7 +213,7 @@ func (m *members) head(limit int64, raw io.Writer) ([]signature, []byte, *sums, 
 		if err != nil {
 			return nil, nil, nil, err
 		}
-		body, err := io.ReadAll(m)
+		body, err := readAll(m)
 		if err != nil {
 			return nil, nil, nil, err
 		}

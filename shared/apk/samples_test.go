@@ -164,8 +164,8 @@ func entries(t testing.TB, r *Reader) iter.Seq2[*filetree.Entry, io.Reader] {
 	}
 }
 
-// readAll reads a package to its end and returns what is wrong with it.
-func readAll(file []byte, v Verify) error {
+// check reads a package to its end and returns what is wrong with it.
+func check(file []byte, v Verify) error {
 	r, err := Open(bytes.NewReader(file), v)
 	for err == nil {
 		_, _, err = r.Next()

@@ -165,24 +165,34 @@ func (x *Extractor) make(dir openedDir, name string, e *Entry, content io.Reader
 	if kind&fs.ModeDevice != 0 && x.o.SkipDevices {
 		return nil
 	}
-	if err := dir.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	err := x.create(dir, name, e, content)
+	if errors.Is(err, fs.ErrExist) { // nothing of content was read yet
+		if err := dir.root.Remove(name); err != nil {
+			return err
+		}
+		err = x.create(dir, name, e, content)
+	}
+	if err != nil || e.HardLink {
 		return err
 	}
-	switch {
+	return x.metadata(dir, name, e)
+}
+
+// create makes a name that must not be there.
+func (x *Extractor) create(dir openedDir, name string, e *Entry, content io.Reader) error {
+	switch kind := e.Mode.Type(); {
 	case e.HardLink:
 		return x.link(e)
 	case kind == 0:
 		return x.file(dir, name, e, content)
 	case kind == fs.ModeSymlink:
-		if err := dir.root.Symlink(e.Link, name); err != nil {
-			return err
-		}
-	default:
-		if err := unix.Mknodat(int(dir.file.Fd()), name, nodeMode(e.Mode), int(unix.Mkdev(e.DevMajor, e.DevMinor))); err != nil {
-			return &fs.PathError{Op: "mknod", Path: e.Path, Err: err}
-		}
+		return dir.root.Symlink(e.Link, name)
 	}
-	return x.metadata(dir, name, e)
+	err := unix.Mknodat(int(dir.file.Fd()), name, nodeMode(e.Mode), int(unix.Mkdev(e.DevMajor, e.DevMinor)))
+	if err != nil {
+		return &fs.PathError{Op: "mknod", Path: e.Path, Err: err}
+	}
+	return nil
 }
 
 func nodeMode(mode fs.FileMode) uint32 {
@@ -240,10 +250,7 @@ func (x *Extractor) file(dir openedDir, name string, e *Entry, content io.Reader
 	if err == nil && n != e.Size {
 		err = fmt.Errorf("content is %d bytes long, not %d", n, e.Size)
 	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return x.metadata(dir, name, e)
+	return errors.Join(err, f.Close())
 }
 
 // metadata sets what a name has besides its content: the owner first, because that clears setuid.

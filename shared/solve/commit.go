@@ -1,9 +1,5 @@
 package solve
 
-import (
-	"distro.internal/shared/apk"
-)
-
 // The commit order. What has been chosen is written down depth first: the
 // world in order, every package after what it depends on, and a package that
 // comes along by its install_if as soon as the last of its conditions is
@@ -28,14 +24,7 @@ type commit struct {
 	reasons  map[*pack]reason
 }
 
-type reason struct {
-	by         *pack
-	dependency *apk.Dependency
-	installIf  bool
-}
-
 func (c *commit) run() {
-	c.reasons = make(map[*pack]reason)
 	c.recordInstalled()
 	for _, k := range c.problem.installed {
 		c.removeUnneeded(k)
@@ -46,6 +35,7 @@ func (c *commit) run() {
 	for _, k := range c.problem.installed {
 		c.visit(k.name)
 	}
+	c.findReasons()
 }
 
 func (c *commit) recordInstalled() {
@@ -98,18 +88,9 @@ func (c *commit) follow(by *pack, d dep) {
 	if !fits(d, by, d.name.chosen) {
 		c.fail(by, failure{kind: unfulfilled, dep: d})
 	}
-	if k != nil {
-		c.note(k, reason{by: by, dependency: d.Dependency})
-	}
 	c.visit(d.name)
 	if k != nil && k.failure.kind != noFailure {
 		c.fail(by, failure{kind: needsFailed, dep: d})
-	}
-}
-
-func (c *commit) note(k *pack, r reason) {
-	if _, known := c.reasons[k]; !known && !r.dependency.Conflict {
-		c.reasons[k] = r
 	}
 }
 
@@ -181,31 +162,7 @@ func (c *commit) comeAlong(n *name) {
 			return
 		}
 	}
-	if r := c.ownReason(k); r.dependency != nil {
-		c.note(k, r)
-	}
 	c.visit(n)
-}
-
-// ownReason is the reason of a package that nobody asked for.
-func (c *commit) ownReason(k *pack) reason {
-	last := lastCondition(k)
-	if last.Dependency == nil {
-		return reason{}
-	}
-	return reason{by: last.name.chosen.pack, dependency: last.Dependency, installIf: true}
-}
-
-// lastCondition returns the condition of k that came true last; which one does
-// not matter to anybody but the reader of reasons.
-func lastCondition(k *pack) dep {
-	var last dep
-	for _, d := range k.installIf {
-		if !d.Conflict {
-			last = d
-		}
-	}
-	return last
 }
 
 // removeStranded removes a package that came along with one that has gone.
@@ -296,10 +253,7 @@ func (c *commit) tagOf(k *pack) string {
 
 func (c *commit) finish() *Solution {
 	for _, k := range c.order {
-		r, known := c.reasons[k]
-		if !known {
-			r = c.ownReason(k)
-		}
+		r := c.reasons[k]
 		chosen := Chosen{Package: k.Package, Repository: int(k.repository), Tag: c.tagOf(k)}
 		if r.dependency != nil {
 			chosen.Reason.Dependency = *r.dependency

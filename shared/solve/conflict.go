@@ -147,6 +147,9 @@ type explanation struct {
 func (e *explanation) tell(n *name, p Problem) {
 	if !e.told[n] {
 		e.told[n] = true
+		if p.Wanted == nil {
+			p.Wanted = []Want{e.firstWant(n)}
+		}
 		e.problems = append(e.problems, p)
 	}
 }
@@ -194,8 +197,8 @@ func (e *explanation) failedPack(k *pack) (*name, Problem) {
 		return f.name, p
 	case unfulfilled:
 		got := f.dep.name.chosen.pack
-		if got == nil || got.failure.kind != noFailure {
-			return nil, Problem{}
+		if got == nil || got != k && got.failure.kind != noFailure {
+			return nil, Problem{} // told there
 		}
 		p := Problem{Name: f.dep.name.text}
 		p.What = fmt.Sprintf("%s depends on %s, but %s is to be installed", full(k.Package), f.dep, full(got.Package))
@@ -280,15 +283,21 @@ func (e *explanation) wants(of func(dep) bool) []Want {
 	return list
 }
 
+// firstWant is what made a name wanted, by something not chosen in the end.
+func (e *explanation) firstWant(n *name) Want {
+	w := Want{Dependency: apk.Dependency{Name: n.text}}
+	if n.wantedBy != nil {
+		w.By, w.Chain = n.wantedBy.Package, e.chain(n.wantedBy)
+	}
+	return w
+}
+
 // chain leads from the world to k.
 func (e *explanation) chain(k *pack) []string {
 	var chain []string
 	for k != nil && len(chain) < len(e.order) {
 		chain = append(chain, full(k.Package))
-		r, known := e.reasons[k]
-		if !known {
-			r = e.ownReason(k)
-		}
+		r := e.reasons[k]
 		k = r.by
 	}
 	chain = append(chain, "world")
@@ -406,10 +415,7 @@ func (e *explanation) rootOf(p *apk.Package) string {
 		return ""
 	}
 	for k, steps := e.order[i], 0; steps <= len(e.order); steps++ {
-		r, known := e.reasons[k]
-		if !known {
-			r = e.ownReason(k)
-		}
+		r := e.reasons[k]
 		if r.by == nil {
 			if r.dependency != nil {
 				return r.dependency.Name

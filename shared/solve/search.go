@@ -38,9 +38,10 @@ type search struct {
 
 // What the search knows about a name.
 type nameState struct {
-	demand  int // how many want it
-	decided bool
-	chosen  candidate // no pack: it went to nobody
+	demand   int   // how many want it
+	wantedBy *pack // the first of them; nil: the world
+	decided  bool
+	chosen   candidate // no pack: it went to nobody
 
 	isDirty          bool
 	recheckDepends   bool // a dependency of a candidate may have become impossible
@@ -146,7 +147,7 @@ func (s *search) constrain(by *pack, d dep, tags uint64) {
 	n := d.name
 	if !d.Conflict {
 		if n.demand++; n.demand == 1 {
-			s.wantedNow(n)
+			s.wantedNow(n, by)
 		}
 	}
 	for _, c := range s.candidatesOf(n) {
@@ -166,7 +167,8 @@ func (s *search) constrain(by *pack, d dep, tags uint64) {
 	}
 }
 
-func (s *search) wantedNow(n *name) {
+func (s *search) wantedNow(n *name, by *pack) {
+	n.wantedBy = by
 	s.enqueue(n, false)
 	s.recheckWaiting(n)
 	s.markDirty(n)
@@ -399,7 +401,7 @@ func (s *search) propagate(n *name, first *pack, options int) {
 			s.constrain(first, d, 0)
 		case d.name.demand == 0:
 			d.name.demand++
-			s.wantedNow(d.name)
+			s.wantedNow(d.name, first)
 			for _, c := range s.candidatesOf(d.name) {
 				c.inheritFrom(first)
 			}
