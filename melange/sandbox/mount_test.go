@@ -64,7 +64,7 @@ func TestShortNames(t *testing.T) {
 
 func TestLongName(t *testing.T) {
 	dir := layer(t, map[string]string{"bin/probe": "@amd64"})
-	long := filepath.Join(dir, strings.Repeat(strings.Repeat("x", 200)+"/", 3))
+	long := filepath.Join(t.TempDir(), strings.Repeat(strings.Repeat("x", 200)+"/", 3))
 	must(t, os.MkdirAll(long, 0o755))
 	must(t, os.WriteFile(filepath.Join(long, "file"), []byte("far away"), 0o644))
 	a := start(t, Sandbox{Layers: []string{dir, long}})

@@ -15,17 +15,20 @@ func Remove(ctx context.Context, dirs ...string) error {
 	if os.Geteuid() == 0 {
 		return removeAll(dirs)
 	}
+	var absolute []string
+	for _, dir := range dirs {
+		dir, err := filepath.Abs(dir)
+		if err != nil {
+			return err
+		}
+		absolute = append(absolute, dir)
+	}
 	a, err := spawn(ctx, stageRemove, false, Limits{})
 	if err != nil {
 		return fmt.Errorf("removing %s: %w", dirs, err)
 	}
 	defer a.Close()
-	for i, dir := range dirs {
-		if dirs[i], err = filepath.Abs(dir); err != nil {
-			return err
-		}
-	}
-	r, err := a.ask(request{Remove: dirs})
+	r, err := a.ask(request{Remove: absolute})
 	if err != nil {
 		return fmt.Errorf("removing %s: %w", dirs, err)
 	}
