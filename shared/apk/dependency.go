@@ -77,10 +77,11 @@ func opOf(mask int) (Op, bool) {
 }
 
 // Match reports whether version a stands in relation o to version b. An empty
-// a, the version of something provided without one, matches everything.
+// a, the version of something provided without one, is older than everything,
+// as it is for apk.
 func (o Op) Match(a, b Version) bool {
 	m := o.mask()
-	if m&maskAny == 0 || m&maskAny == maskAny || a == "" {
+	if m&maskAny == 0 || m&maskAny == maskAny {
 		return true
 	}
 	switch compare(a, b, m&maskFuzzy != 0) {

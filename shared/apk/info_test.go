@@ -153,7 +153,7 @@ func TestSatisfies(t *testing.T) {
 	for text, want := range map[string]bool{
 		"a": true, "a=1.2-r3": true, "a>1.2": true, "a<1": false, "!a": false, "!a<1": true,
 		"b": true, "b=2": true, "b>2": false, "!b>2": true, "!b": false,
-		"c": true, "c=7": true, "!c": false, // provided without a version: fits all
+		"c": true, "c=7": false, "c<7": true, "!c": false, // provided without a version: older than all
 		"d": false, "!d": true,
 		"a><" + Checksum{1}.String(): true, "a><" + Checksum{2}.String(): false,
 		"c><" + Checksum{1}.String(): true, "a><nonsense": false,

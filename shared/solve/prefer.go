@@ -56,7 +56,7 @@ func (s *search) preferFitting(a, b candidate, f Flags) int {
 }
 
 func preferNewest(a, b candidate, f Flags) int {
-	if c := compareProvided(a.version, b.version); c != 0 {
+	if c := apk.Compare(a.version, b.version); c != 0 { // provided without a version is oldest
 		return c
 	}
 	if a.name == b.name {

@@ -152,10 +152,11 @@ func (u *Universe) Providers(d apk.Dependency) []*apk.Package {
 		}
 	}
 	slices.SortStableFunc(found, func(a, b provider) int {
-		if c := compareProvided(b.version, a.version); c != 0 {
-			return c
-		}
-		return cmp.Or(apk.Compare(b.Version, a.Version), cmp.Compare(b.ProviderPriority, a.ProviderPriority))
+		return cmp.Or(
+			apk.Compare(b.version, a.version),
+			apk.Compare(b.Version, a.Version),
+			cmp.Compare(b.ProviderPriority, a.ProviderPriority),
+		)
 	})
 	packages := make([]*apk.Package, 0, len(found))
 	for i, p := range found {
@@ -164,13 +165,4 @@ func (u *Universe) Providers(d apk.Dependency) []*apk.Package {
 		}
 	}
 	return packages
-}
-
-// compareProvided compares versions under a shared name. One that is provided
-// without a version is neither older nor newer.
-func compareProvided(a, b apk.Version) int {
-	if a == "" || b == "" {
-		return 0
-	}
-	return apk.Compare(a, b)
 }
