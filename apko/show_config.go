@@ -2,10 +2,16 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
 
 	"distro.internal/apko/image"
 	"github.com/spf13/cobra"
-	"go.yaml.in/yaml/v3"
 )
 
 func (m *machine) showConfig() *cobra.Command {
@@ -39,10 +45,45 @@ func (m *machine) runShowConfig(o *options, file string) error {
 	if err := json.Unmarshal(text, &values); err != nil {
 		return err
 	}
-	enc := yaml.NewEncoder(m.out)
-	enc.SetIndent(2)
-	if err := enc.Encode(values); err != nil {
-		return err
+	_, err = io.WriteString(m.out, strings.TrimPrefix(yamlOf(values, "\n"), "\n"))
+	return err
+}
+
+// yamlOf writes what JSON can hold as YAML in its block form. Each line begins with start: a line end and the indentation.
+func yamlOf(value any, start string) string {
+	var b strings.Builder
+	switch v := value.(type) {
+	case map[string]any:
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			b.WriteString(start + scalar(key) + ":" + yamlOf(v[key], start+"  "))
+		}
+		if start == "\n" {
+			b.WriteByte('\n')
+		}
+	case []any:
+		for _, item := range v {
+			b.WriteString(start + "- " + strings.TrimLeft(yamlOf(item, start+"  "), " \n"))
+		}
+	default:
+		if text, ok := v.(string); ok {
+			return " " + scalar(text)
+		}
+		return fmt.Sprintf(" %v", v)
 	}
-	return enc.Close()
+	return b.String()
+}
+
+// plain is text that YAML takes for text without quotes.
+var plain = regexp.MustCompile(`^(\./|[A-Za-z/])([A-Za-z0-9_./@=~+:-]*[A-Za-z0-9_/])?$`)
+
+func scalar(s string) string {
+	switch strings.ToLower(s) {
+	case "true", "false", "yes", "no", "on", "off", "y", "n", "null":
+		return strconv.Quote(s)
+	}
+	if plain.MatchString(s) {
+		return s
+	}
+	quoted, _ := json.Marshal(s) // a JSON string is a YAML string
+	return string(quoted)
 }

@@ -17,6 +17,7 @@ import (
 
 	"distro.internal/apko/image"
 	"distro.internal/melange/recipe"
+	"distro.internal/pipelines"
 	"distro.internal/shared/apk"
 	"distro.internal/shared/document"
 )
@@ -76,11 +77,11 @@ func Load(dir string, c Config) (*Graph, error) {
 		return nil, err
 	}
 	l := loader{dir: dir, config: c}
-	var pipelines []fs.FS
+	var folders []fs.FS
 	for _, p := range c.Pipelines {
-		pipelines = append(pipelines, os.DirFS(filepath.Join(dir, p)))
+		folders = append(folders, os.DirFS(filepath.Join(dir, p)))
 	}
-	l.library = recipe.NewLibrary(pipelines...)
+	l.library = recipe.NewLibrary(append(folders, pipelines.Files)...)
 
 	nodes := make([][]*Node, len(recipes)+len(images))
 	errs := make([]error, len(nodes))

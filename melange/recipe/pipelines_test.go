@@ -227,7 +227,12 @@ func (w *workspace) run(shell []string, p *Plan) string {
 		if err := os.MkdirAll(dir, 0o777); err != nil {
 			w.t.Fatal(err)
 		}
-		args := slices.Concat(shell[1:], []string{"-e", "-c", strings.ReplaceAll(s.Script, Workspace, w.dir)})
+		script := strings.ReplaceAll(s.Script, Workspace, w.dir)
+		if len(shell) > 1 {
+			// Busybox may run its own in place of what stands in PATH, but not in place of functions.
+			script = "nproc() { " + w.bin + "/nproc; }\npatch() { " + w.bin + "/patch \"$@\"; }\n" + script
+		}
+		args := slices.Concat(shell[1:], []string{"-e", "-c", script})
 		cmd := exec.Command(shell[0], args...)
 		cmd.Dir = dir
 		cmd.Env = []string{"PATH=" + w.bin + ":" + os.Getenv("PATH"), "HOME=" + w.dir, "TMPDIR=" + w.tmp, "LC_ALL=C"}

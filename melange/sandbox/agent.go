@@ -105,7 +105,7 @@ func (a *Agent) mapIDs(ids mapping) error {
 }
 
 // enter hands over the policy and waits for the agent to be ready.
-func (a *Agent) enter(policy []operation) error {
+func (a *Agent) enter(policy *policy) error {
 	r, err := a.ask(request{Policy: policy})
 	if err != nil {
 		return err

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -139,6 +138,9 @@ func (o operation) attributes() uint64 {
 
 func (o operation) openBind() (int, error) {
 	fd, err := cloneTree(o.Source)
+	if o.Optional && errors.Is(err, fs.ErrNotExist) {
+		return -1, nil
+	}
 	if err != nil {
 		return -1, err
 	}
@@ -160,8 +162,6 @@ func (o operation) perform(tree int) error {
 		return os.NewSyscallError("sethostname", unix.Sethostname([]byte(o.Source)))
 	case doLoopback:
 		return raiseLoopback()
-	case doProcessors:
-		return confine(int(o.Size))
 	}
 	if tree < 0 {
 		return nil
@@ -261,24 +261,4 @@ func raiseLoopback() error {
 	}
 	lo.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
 	return os.NewSyscallError("ioctl", unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, lo))
-}
-
-// confine leaves the calling thread, and what it starts, n of its processors. Which ones differs between
-// environments, so that they do not all crowd on the first.
-func confine(n int) error {
-	var all, some unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &all); err != nil {
-		return os.NewSyscallError("sched_getaffinity", err)
-	}
-	var usable []int
-	for cpu := range len(all) * 64 {
-		if all.IsSet(cpu) {
-			usable = append(usable, cpu)
-		}
-	}
-	first := rand.IntN(len(usable))
-	for i := range min(n, len(usable)) {
-		some.Set(usable[(first+i)%len(usable)])
-	}
-	return os.NewSyscallError("sched_setaffinity", unix.SchedSetaffinity(0, &some))
 }

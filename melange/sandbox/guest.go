@@ -19,6 +19,8 @@ import (
 // guest is the agent's own side: process 1 inside. It forks commands and reaps everything; it ends with the wire.
 type guest struct {
 	wire         *wire
+	launchers    launchers
+	folders      []*os.File             // on the host's disks, that commands write to
 	memoryMounts []string               // filesystems whose content counts as memory
 	cause        atomic.Pointer[string] // the limit that ended the running command
 }
@@ -69,9 +71,15 @@ func (g *guest) prepare() error {
 // run starts the command and answers when it and all that it started are gone.
 func (g *guest) run(r *run, files []*os.File) {
 	g.cause.Store(nil)
-	restore := limitProcesses(r.Limits.Pids)
-	pid, err := g.start(r, files)
-	restore()
+	from := g.launchers.private
+	if r.Network {
+		from = g.launchers.shared
+	}
+	var pid int
+	err := errors.New("the sandbox permits no network")
+	if from != nil {
+		from.do(func() { pid, err = g.start(r, files) })
+	}
 	closeAll(files)
 	if err != nil {
 		g.wire.send(reply{Error: err.Error()})
@@ -79,6 +87,7 @@ func (g *guest) run(r *run, files []*os.File) {
 	}
 	done := make(chan struct{})
 	go g.watch(r.Limits, done)
+	go g.watchDisk(r.Limits, done)
 	go func() {
 		status := reap(pid)
 		close(done)
@@ -132,6 +141,7 @@ func (g *guest) start(r *run, files []*os.File) (int, error) {
 	for _, f := range files {
 		attr.Files = append(attr.Files, f.Fd())
 	}
+	defer limitProcesses(r.Limits.Pids)()
 	pid, err := syscall.ForkExec(program, r.Args, attr)
 	if err != nil {
 		return 0, &fs.PathError{Op: "exec", Path: program, Err: err}

@@ -41,8 +41,8 @@ func TestShortNames(t *testing.T) {
 	}
 	policy, err := s.policy()
 	must(t, err)
-	for i := range policy {
-		policy[i].ShortNames = policy[i].overlay()
+	for i := range policy.Lines {
+		policy.Lines[i].ShortNames = policy.Lines[i].overlay()
 	}
 	for range 2 {
 		a, err := s.enter(t.Context(), policy)

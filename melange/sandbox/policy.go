@@ -4,8 +4,16 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"os"
 	"slices"
 )
+
+// policy is all that an environment is made of.
+type policy struct {
+	Lines      []operation
+	Processors int  `json:",omitempty"` // that commands see and use; 0 is all
+	Network    bool `json:",omitempty"` // commands may ask for the caller's
+}
 
 // operation is one line of a policy: what appears where. The caller writes the list, the setup stage
 // interprets it once, from the first line to the last, so a later line may build on an earlier one.
@@ -21,6 +29,7 @@ type operation struct {
 	Emulators  []emulator `json:",omitempty"`
 	Device     bool       `json:",omitempty"` // device nodes keep their meaning below this mount
 	ShortNames bool       `json:",omitempty"` // mount an overlay as before Linux 6.7
+	Optional   bool       `json:",omitempty"` // a missing Source is no error
 }
 
 type action string
@@ -46,13 +55,12 @@ const (
 
 // These touch no files.
 const (
-	doHostname   action = "hostname"
-	doLoopback   action = "loopback"
-	doProcessors action = "processors" // commands see and use Size of them
+	doHostname action = "hostname"
+	doLoopback action = "loopback"
 )
 
 // policy decides everything: the setup stage has no choices left.
-func (s *Sandbox) policy() ([]operation, error) {
+func (s *Sandbox) policy() (*policy, error) {
 	if err := s.check(); err != nil {
 		return nil, err
 	}
@@ -67,6 +75,9 @@ func (s *Sandbox) policy() ([]operation, error) {
 		operation{Do: doTmpfs, Target: "/sys", Mode: 0o555, ReadOnly: true},
 		operation{Do: doDirectory, Target: "/tmp", Mode: 0o1777},
 	)
+	if s.Network {
+		p = append(p, operation{Do: doBind, Source: resolverFile, Target: resolverFile, ReadOnly: true, Optional: true})
+	}
 	for _, m := range s.Mounts {
 		p = append(p, m.operation(s.Limits))
 	}
@@ -74,15 +85,16 @@ func (s *Sandbox) policy() ([]operation, error) {
 	if !s.Network {
 		p = append(p, operation{Do: doLoopback})
 	}
-	if s.Limits.CPU > 0 {
-		p = append(p, operation{Do: doProcessors, Size: int64(math.Ceil(s.Limits.CPU))})
-	}
 	hostname := s.Hostname
 	if hostname == "" {
 		hostname = "build"
 	}
-	return append(p, operation{Do: doHostname, Source: hostname}), nil
+	p = append(p, operation{Do: doHostname, Source: hostname})
+	return &policy{Lines: p, Processors: int(math.Ceil(s.Limits.CPU)), Network: s.Network}, nil
 }
+
+// resolverFile says how names are found in the caller's network.
+const resolverFile = "/etc/resolv.conf"
 
 // processes is /proc: of this environment's processes only, and with nothing to write to or to learn about
 // the machine beyond its processors and memory.
@@ -164,13 +176,38 @@ func (s *Sandbox) emulators() ([]operation, error) {
 }
 
 // memoryMounts lists the filesystems of a policy that hold files in memory.
-func memoryMounts(policy []operation) []string {
+func memoryMounts(lines []operation) []string {
 	var mounts []string
-	for _, op := range policy {
+	for _, op := range lines {
 		writable := op.Do == doTmpfs && !op.ReadOnly || op.overlay() && op.Upper == "" && !op.ReadOnly
 		if writable {
 			mounts = append(mounts, op.Target)
 		}
 	}
 	return mounts
+}
+
+// diskFolders opens what a policy lets commands write to on the host's disks.
+func diskFolders(lines []operation) ([]*os.File, error) {
+	var folders []*os.File
+	for _, op := range lines {
+		name := op.Upper
+		if op.Do == doBind && !op.ReadOnly && !op.Device {
+			name = op.Source
+		}
+		if name == "" {
+			continue
+		}
+		if op.Upper != "" {
+			if err := os.MkdirAll(name, 0o755); err != nil {
+				return nil, err
+			}
+		}
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		folders = append(folders, f)
+	}
+	return folders, nil
 }

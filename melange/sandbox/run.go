@@ -55,7 +55,7 @@ func (a *Agent) Run(ctx context.Context, c Command) error {
 }
 
 func (c Command) request(env []string, l Limits) *run {
-	r := &run{Args: c.Args, Env: environment(env, c.Env), Dir: c.Dir, UID: c.UID, GID: c.GID, TTY: c.TTY, Limits: l}
+	r := &run{Args: c.Args, Env: environment(env, c.Env), Dir: c.Dir, UID: c.UID, GID: c.GID, TTY: c.TTY, Network: c.Network, Limits: l}
 	if r.Dir == "" {
 		r.Dir = "/"
 	}
@@ -131,7 +131,7 @@ func (a *Agent) verdict(ctx context.Context, r reply, cause string) error {
 		e.Cause = a.group.cause(a.limits)
 	}
 	if e.Cause == "" && r.Full && a.limits.Disk > 0 {
-		e.Cause = "exceeded disk limit " + bytesText(a.limits.Disk)
+		e.Cause = causeDisk(a.limits)
 	}
 	if strings.HasPrefix(cause, "interrupted") {
 		e.err = context.Cause(ctx)

@@ -71,7 +71,7 @@ type Limits struct {
 	Wall    time.Duration // from start to end
 	Silence time.Duration // without a byte on stdout or stderr
 	Output  int64         // bytes on stdout and stderr together
-	Disk    int64         // bytes in the writable layer, when that is in memory
+	Disk    int64         // bytes in the writable layer and the writable mounts together
 }
 
 // Command is something to run inside.
@@ -81,6 +81,9 @@ type Command struct {
 	Env  []string // after the sandbox's; the last of equal keys wins
 
 	UID, GID int // as seen inside; ids beyond the mapped range are refused
+
+	// Network runs the command in the caller's network, if the sandbox permits; else there is only a loopback.
+	Network bool
 
 	Stdin          io.Reader // nothing when nil
 	Stdout, Stderr io.Writer // discarded when nil; equal writers share one stream, in order
@@ -122,7 +125,7 @@ func (s *Sandbox) Start(ctx context.Context) (*Agent, error) {
 	return s.enter(ctx, policy)
 }
 
-func (s *Sandbox) enter(ctx context.Context, policy []operation) (*Agent, error) {
+func (s *Sandbox) enter(ctx context.Context, policy *policy) (*Agent, error) {
 	agent, err := spawn(ctx, stageSetup, s.Network, s.Limits)
 	if err != nil {
 		return nil, fmt.Errorf("starting the sandbox: %w", err)

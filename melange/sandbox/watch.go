@@ -2,8 +2,12 @@ package sandbox
 
 import (
 	"bytes"
+	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -35,14 +39,19 @@ func (g *guest) watch(l Limits, done <-chan struct{}) {
 		}
 		u := g.measure(l)
 		if cause := g.excess(u, l); cause != "" {
-			g.cause.CompareAndSwap(nil, &cause)
-			killAll()
+			g.end(cause)
 		}
 		pause = watchSlow
 		if u.memory > l.Memory/2 || u.tasks > l.Pids/2 {
 			pause = watchFast
 		}
 	}
+}
+
+// end kills the command. The first cause is the cause.
+func (g *guest) end(cause string) {
+	g.cause.CompareAndSwap(nil, &cause)
+	killAll()
 }
 
 // excess names the limit that is exceeded. Memory is measured in two ways: the cheap one counts a page once
@@ -57,6 +66,7 @@ func (g *guest) excess(u usage, l Limits) string {
 	return ""
 }
 
+func causeDisk(l Limits) string   { return "exceeded disk limit " + bytesText(l.Disk) }
 func causePids(l Limits) string   { return "exceeded process limit " + strconv.Itoa(l.Pids) }
 func causeMemory(l Limits) string { return "exceeded memory limit " + bytesText(l.Memory) }
 
@@ -151,6 +161,49 @@ func (g *guest) inMemory() (sum int64) {
 		if unix.Statfs(path, &s) == nil {
 			sum += int64(s.Blocks-s.Bfree) * s.Bsize
 		}
+	}
+	return sum
+}
+
+// Walking large trees takes its time: at most one part in diskShare of it.
+const (
+	diskPause = time.Second
+	diskShare = 20
+)
+
+// watchDisk ends a command that fills the disk. A writable layer in memory needs no watch, it has a size.
+func (g *guest) watchDisk(l Limits, done <-chan struct{}) {
+	if l.Disk <= 0 || len(g.folders) == 0 {
+		return
+	}
+	for pause := diskPause; ; {
+		select {
+		case <-done:
+			return
+		case <-time.After(pause):
+		}
+		begin := time.Now()
+		if g.onDisk() > l.Disk {
+			g.end(causeDisk(l))
+		}
+		pause = max(diskPause, diskShare*time.Since(begin))
+	}
+}
+
+// onDisk is what the folders take up. A file of several names counts once for all of them together.
+func (g *guest) onDisk() (sum int64) {
+	for _, f := range g.folders {
+		// The host's names are gone; what is open is still there.
+		filepath.WalkDir(fmt.Sprintf("/proc/self/fd/%d/", f.Fd()), func(_ string, d fs.DirEntry, err error) error {
+			if err != nil {
+				return nil // it may vanish meanwhile
+			}
+			if info, err := d.Info(); err == nil {
+				stat := info.Sys().(*syscall.Stat_t)
+				sum += stat.Blocks * 512 / max(1, int64(stat.Nlink))
+			}
+			return nil
+		})
 	}
 	return sum
 }

@@ -15,11 +15,11 @@ import (
 
 // request is what the caller asks of the agent. Exactly one field is set.
 type request struct {
-	Policy []operation `json:",omitempty"` // to the setup stage, once
-	Run    *run        `json:",omitempty"` // with stdin, stdout, stderr; none of them for a terminal
-	Tar    string      `json:",omitempty"` // with the stream to write to
-	Remove []string    `json:",omitempty"` // to the remove stage
-	Kill   bool        `json:",omitempty"` // whatever runs
+	Policy *policy  `json:",omitempty"` // to the setup stage, once
+	Run    *run     `json:",omitempty"` // with stdin, stdout, stderr; none of them for a terminal
+	Tar    string   `json:",omitempty"` // with the stream to write to
+	Remove []string `json:",omitempty"` // to the remove stage
+	Kill   bool     `json:",omitempty"` // whatever runs
 }
 
 type run struct {
@@ -28,6 +28,7 @@ type run struct {
 	Dir      string
 	UID, GID int
 	TTY      bool
+	Network  bool
 	Limits   Limits
 }
 

@@ -202,23 +202,6 @@ func scriptsOf(x *Installed) map[string]Scripts {
 	return m
 }
 
-// add records a package as a reader of it would.
-func (x *Installed) add(t *testing.T, file []byte) {
-	t.Helper()
-	r, err := Open(bytes.NewReader(file), Verify{Insecure: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &InstalledPackage{Package: r.Package, Scripts: r.Scripts}
-	r.Package.Size = int64(len(file))
-	for e := range entries(t, r) {
-		p.Record(e, r.Sum())
-	}
-	if _, err := x.Add(p); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestJudgeIndex(t *testing.T) {
 	j := newJudge(t)
 	x := j.publish(baseSample(), oddSample(), sample{p: Package{

@@ -395,29 +395,31 @@ func TestCompose(t *testing.T) {
 	}
 }
 
-// TestFileRules holds the table of who gets a file that two packages have.
+// fileRules is the table of who gets a file that two packages have.
+var fileRules = []struct {
+	name, first, second string
+	want                string // content of f, or the error
+}{
+	{"strangers", "a 1-r0\nf 1\n", "b 1-r0\nf 2\n", "packages conflict: f belongs to a and to b, and neither replaces the other"},
+	{"equal content", "a 1-r0\nf 1\n", "b 1-r0\nf 1\n", "1"},
+	{"equal links", "a 1-r0\ng 1\nf -> g\n", "b 1-r0\nf -> g\n", "1"},
+	{"other links", "a 1-r0\nf -> g\n", "b 1-r0\nf -> h\n", "packages conflict: f belongs to a and to b, and neither replaces the other"},
+	{"same origin", "a 1-r0 origin=o\nf 1\n", "b 1-r0 origin=o\nf 2\n", "2"},
+	{"second replaces", "a 1-r0\nf 1\n", "b 1-r0 replaces=a\nf 2\n", "2"},
+	{"second replaces older only", "a 2-r0\nf 1\n", "b 1-r0 replaces=a<2\nf 2\n", "packages conflict: f belongs to a and to b, and neither replaces the other"},
+	{"second replaces this version", "a 1-r0\nf 1\n", "b 1-r0 replaces=a<2\nf 2\n", "2"},
+	{"first replaces", "a 1-r0 replaces=b\nf 1\n", "b 1-r0\nf 2\n", "1"},
+	{"first has the priority", "a 1-r0 replaces=b priority=9\nf 1\n", "b 1-r0 replaces=a priority=5\nf 2\n", "1"},
+	{"second has the priority", "a 1-r0 replaces=b priority=5\nf 1\n", "b 1-r0 replaces=a priority=9\nf 2\n", "2"},
+	{"hard link kept", "a 1-r0 replaces=b\ne 1\nf == e\n", "b 1-r0\nf 2\n", "1"},
+	{"its file taken over", "a 1-r0\ne 1\nf == e\n", "b 1-r0 replaces=a\ne 2\n", "1"},
+	{"directory over a link", "a 1-r0\nusr/bin/\nbin -> usr/bin\n", "b 1-r0\nbin/sub/f 1\nbin/sub/deep/g 2\n", "packages conflict: bin is a symbolic link and a directory (in a and b)"},
+	{"link over a directory", "a 1-r0\nbin/f 1\n", "b 1-r0\nbin -> usr/bin\n", "packages conflict: bin is a directory and a symbolic link (in a and b)"},
+	{"file over a directory", "a 1-r0\nd/f 1\n", "b 1-r0 replaces=a\nd 1\n", "packages conflict: d is a directory and a file (in a and b)"},
+}
+
 func TestFileRules(t *testing.T) {
-	for _, c := range []struct {
-		name, first, second string
-		want                string // content of f, or the error
-	}{
-		{"strangers", "a 1-r0\nf 1\n", "b 1-r0\nf 2\n", "packages conflict: f belongs to a and to b, and neither replaces the other"},
-		{"equal content", "a 1-r0\nf 1\n", "b 1-r0\nf 1\n", "1"},
-		{"equal links", "a 1-r0\ng 1\nf -> g\n", "b 1-r0\nf -> g\n", "1"},
-		{"other links", "a 1-r0\nf -> g\n", "b 1-r0\nf -> h\n", "packages conflict: f belongs to a and to b, and neither replaces the other"},
-		{"same origin", "a 1-r0 origin=o\nf 1\n", "b 1-r0 origin=o\nf 2\n", "2"},
-		{"second replaces", "a 1-r0\nf 1\n", "b 1-r0 replaces=a\nf 2\n", "2"},
-		{"second replaces older only", "a 2-r0\nf 1\n", "b 1-r0 replaces=a<2\nf 2\n", "packages conflict: f belongs to a and to b, and neither replaces the other"},
-		{"second replaces this version", "a 1-r0\nf 1\n", "b 1-r0 replaces=a<2\nf 2\n", "2"},
-		{"first replaces", "a 1-r0 replaces=b\nf 1\n", "b 1-r0\nf 2\n", "1"},
-		{"first has the priority", "a 1-r0 replaces=b priority=9\nf 1\n", "b 1-r0 replaces=a priority=5\nf 2\n", "1"},
-		{"second has the priority", "a 1-r0 replaces=b priority=5\nf 1\n", "b 1-r0 replaces=a priority=9\nf 2\n", "2"},
-		{"hard link kept", "a 1-r0 replaces=b\ne 1\nf == e\n", "b 1-r0\nf 2\n", "1"},
-		{"its file taken over", "a 1-r0\ne 1\nf == e\n", "b 1-r0 replaces=a\ne 2\n", "1"},
-		{"directory over a link", "a 1-r0\nusr/bin/\nbin -> usr/bin\n", "b 1-r0\nbin/sub/f 1\nbin/sub/deep/g 2\n", "packages conflict: bin is a symbolic link and a directory (in a and b)"},
-		{"link over a directory", "a 1-r0\nbin/f 1\n", "b 1-r0\nbin -> usr/bin\n", "packages conflict: bin is a directory and a symbolic link (in a and b)"},
-		{"file over a directory", "a 1-r0\nd/f 1\n", "b 1-r0 replaces=a\nd 1\n", "packages conflict: d is a directory and a file (in a and b)"},
-	} {
+	for _, c := range fileRules {
 		t.Run(c.name, func(t *testing.T) {
 			s := Store{Dir: t.TempDir()}
 			layers := unpackAll(t, s, c.first, c.second)

@@ -1,0 +1,176 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// launcher is a thread that commands are forked from. What it has given up, they do not have; and the rest of
+// the agent keeps it, which makes the agent untouchable for them. (Executing the agent anew would confine all of it,
+// but there may be no loader for it in the root.)
+type launcher chan func()
+
+type launchers struct {
+	private launcher // no network but a loopback
+	shared  launcher // the caller's network; nil without permission
+}
+
+func newLaunchers(p policy) (l launchers, err error) {
+	l.private, err = newLauncher(func() error {
+		if !p.Network {
+			return confine(p) // the whole environment has a network of its own
+		}
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("making a network namespace: %w", err)
+		}
+		return errors.Join(raiseLoopback(), confine(p))
+	})
+	if err != nil || !p.Network {
+		return l, err
+	}
+	l.shared, err = newLauncher(func() error { return errors.Join(scopeSockets(), confine(p)) })
+	return l, err
+}
+
+// newLauncher makes a thread and has it prepare itself.
+func newLauncher(prepare func() error) (launcher, error) {
+	l, ready := make(launcher), make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		ready <- prepare()
+		for work := range l {
+			work()
+		}
+	}()
+	return l, <-ready
+}
+
+// do has the thread do something and waits for it.
+func (l launcher) do(work func()) {
+	done := make(chan struct{})
+	l <- func() {
+		defer close(done)
+		work()
+	}
+	<-done
+}
+
+// keptCapabilities is all that is left to root inside: what it takes to act as the owner of files of any id, to
+// become another of the mapped ids, and to end processes. What administrates the namespaces themselves (and so
+// reaches large parts of the kernel) is gone: mounts, network, tracing, devices.
+var keptCapabilities = []uintptr{
+	unix.CAP_CHOWN,            // install -o, tar as root
+	unix.CAP_DAC_OVERRIDE,     // root writes where the mode says no
+	unix.CAP_FOWNER,           // chmod, utimes and sticky folders of other owners
+	unix.CAP_FSETID,           // setuid bits survive chown
+	unix.CAP_KILL,             // test suites signal processes of other ids
+	unix.CAP_NET_BIND_SERVICE, // servers under test, in the private network
+	unix.CAP_SETFCAP,          // setcap on what is packaged
+	unix.CAP_SETGID,           // su, daemons that drop root
+	unix.CAP_SETUID,
+	unix.CAP_SYS_CHROOT, // some test suites; a chroot inside leads nowhere else
+}
+
+// confine gives up for good what commands must not have. It holds for what this thread forks from now on.
+func confine(p policy) error {
+	// By now the caller has put this process into the group that is to be the top.
+	if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil {
+		return fmt.Errorf("making a cgroup namespace: %w", err)
+	}
+	if err := useProcessors(p.Processors); err != nil {
+		return err
+	}
+	if err := unix.Setgroups(nil); err != nil && err != unix.EPERM { // a single mapped id may not
+		return fmt.Errorf("dropping groups: %w", err)
+	}
+	// A key of the caller's session is reachable by whoever possesses the session.
+	if _, err := unix.KeyctlInt(unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0); err != nil && err != unix.ENOSYS {
+		return fmt.Errorf("making a session keyring: %w", err)
+	}
+	if err := dropCapabilities(); err != nil {
+		return err
+	}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("setting no_new_privs: %w", err)
+	}
+	return install(filter())
+}
+
+// dropCapabilities bounds what root gets when it executes something.
+func dropCapabilities() error {
+	kept := make(map[uintptr]bool)
+	for _, c := range keptCapabilities {
+		kept[c] = true
+	}
+	for c := uintptr(0); ; c++ {
+		if kept[c] {
+			continue
+		}
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err == unix.EINVAL {
+			return nil // beyond the last one the kernel knows
+		} else if err != nil {
+			return fmt.Errorf("dropping capability %d: %w", c, err)
+		}
+	}
+}
+
+// install makes the program of system calls' filter this thread's.
+func install(f []unix.SockFilter) error {
+	prog := unix.SockFprog{Len: uint16(len(f)), Filter: &f[0]}
+	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(&prog)))
+	if errno != 0 {
+		return fmt.Errorf("filtering system calls: %w", errno)
+	}
+	return nil
+}
+
+// scopeSockets keeps who shares the caller's network from its abstract sockets, which have no permissions: the
+// session bus is often one. Kernels before Linux 6.12 cannot; then it is as with every program of the caller.
+func scopeSockets() error {
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("setting no_new_privs: %w", err)
+	}
+	attr := unix.LandlockRulesetAttr{Scoped: unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET}
+	fd, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr), 0)
+	switch errno {
+	case 0:
+	case unix.ENOSYS, unix.EOPNOTSUPP, unix.E2BIG, unix.EINVAL:
+		return nil
+	default:
+		return fmt.Errorf("scoping sockets: %w", errno)
+	}
+	defer unix.Close(int(fd))
+	if _, _, errno := unix.Syscall(unix.SYS_LANDLOCK_RESTRICT_SELF, fd, 0, 0); errno != 0 {
+		return fmt.Errorf("scoping sockets: %w", errno)
+	}
+	return nil
+}
+
+// useProcessors leaves this thread, and what it forks, n of its processors. Which ones differs between environments,
+// so that they do not all crowd on the first. No n is all of them.
+func useProcessors(n int) error {
+	if n <= 0 {
+		return nil
+	}
+	var all, some unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &all); err != nil {
+		return os.NewSyscallError("sched_getaffinity", err)
+	}
+	var usable []int
+	for cpu := range len(all) * 64 {
+		if all.IsSet(cpu) {
+			usable = append(usable, cpu)
+		}
+	}
+	first := rand.IntN(len(usable))
+	for i := range min(n, len(usable)) {
+		some.Set(usable[(first+i)%len(usable)])
+	}
+	return os.NewSyscallError("sched_setaffinity", unix.SchedSetaffinity(0, &some))
+}
