@@ -27,7 +27,7 @@ const checksumRecord = "APK-TOOLS.checksum.SHA1"
 type DataInfo struct {
 	Hash          string // SHA-256 of its compressed bytes, hex; Package.DataHash
 	Size          int64  // compressed bytes
-	InstalledSize int64  // bytes in regular files, hard links counted once
+	InstalledSize int64  // bytes in regular files, hard links counted once; 0 only if there are no entries
 	Tree          string // digest of what it leaves on a disk; see ContentDigest
 }
 
@@ -61,6 +61,9 @@ func writeData(w io.Writer, t *filetree.Tree) (DataInfo, error) {
 		if err := end(); err != nil {
 			return DataInfo{}, err
 		}
+	}
+	if t.Len() > 0 {
+		d.size = max(d.size, 1) // apk does not unpack what takes no room, not even links and directories
 	}
 	return DataInfo{
 		Hash: hex.EncodeToString(sum.Sum(nil)), Size: int64(*count), InstalledSize: d.size, Tree: d.tree.hex(),
