@@ -283,7 +283,10 @@ func (p *planner) test(s subject, build EnvironmentSection) (Test, bool) {
 	}
 	section := p.included(s.test.Environment)
 	d := p.environment(section, s.scope)
-	p.merge(d.Env, build.Environment, p.base)
+	if build.Sysroot == nil {
+		// A cross build's variables name tools that the packages are never tried out with.
+		p.merge(d.Env, build.Environment, p.base)
+	}
 	p.merge(d.Env, section.Environment, s.scope)
 	run := p.steps(s.test.Pipeline, s)
 	d.world = append(d.world, run.needs...)

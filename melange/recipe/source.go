@@ -202,9 +202,10 @@ func (d *declaration) fetch() {
 	s.URI = d.required("uri", "uri")
 	s.SHA256 = d.digest("sha256", "SHA-256", 64)
 	s.SHA512 = d.digest("sha512", "SHA-512", 128)
-	s.Strip = d.int("strip")
-	s.Extract = d.bool("extract")
-	s.Delete = d.bool("delete")
+	if s.Extract = d.bool("extract"); s.Extract {
+		s.Strip = d.int("strip")
+		s.Delete = d.bool("delete")
+	}
 	unpinned := d.bool("unpinned") || d.options.AllowUnpinned
 	if s.SHA256 == "" && s.SHA512 == "" && !unpinned {
 		d.fail("uri", "give expected-sha256 or expected-sha512", "%s has no digest", s.URI)
