@@ -134,7 +134,7 @@ func (d *Document) seal() error {
 		return cmp.Or(strings.Compare(a.Element, b.Element), strings.Compare(a.Type, b.Type), strings.Compare(a.Related, b.Related))
 	})
 	d.Relationships = slices.Compact(d.Relationships)
-	slices.SortFunc(d.Licenses, func(a, b ExtractedLicense) int { return strings.Compare(a.ID, b.ID) })
+	slices.SortStableFunc(d.Licenses, func(a, b ExtractedLicense) int { return strings.Compare(a.ID, b.ID) })
 	d.Licenses = slices.CompactFunc(d.Licenses, func(a, b ExtractedLicense) bool { return a.ID == b.ID })
 	d.Namespace = ""
 	sum := sha256.New()

@@ -140,9 +140,8 @@ func (d *Document) content(c Content) (string, error) {
 		}
 	}
 	e, texts := c.Package.element()
-	d.Elements = append(d.Elements, e)
 	d.Licenses = append(d.Licenses, texts...)
-	return e.ID, nil
+	return d.add(e)
 }
 
 // adopt takes over what the package's own document tells, from the element that stands for the package on: it, what
@@ -168,6 +167,11 @@ func (d *Document) adopt(c Content) (string, bool, error) {
 		e := byID[id]
 		if id == start {
 			e = c.complete(e)
+		}
+		if e.LicenseDeclared != "" {
+			var texts []ExtractedLicense
+			e.LicenseDeclared, texts = license(e.LicenseDeclared)
+			d.Licenses = append(d.Licenses, texts...)
 		}
 		name, err := d.add(e)
 		if err != nil {
@@ -245,18 +249,14 @@ func (d *Document) add(e Element) (string, error) {
 	return e.ID, nil
 }
 
+// adoptLicenses takes over the texts of the licences that the element refers to. They come before those that only name
+// a licence, and so stay when seal leaves one text for each.
 func (d *Document) adoptLicenses(from *Document, e Element) {
-	_, texts := license(e.LicenseDeclared)
 	for _, ref := range slices.Concat(licenseRefs(e.LicenseDeclared), licenseRefs(e.LicenseConcluded)) {
 		for _, text := range from.Licenses {
 			if text.ID == ref {
-				texts = append([]ExtractedLicense{text}, texts...)
+				d.Licenses = append([]ExtractedLicense{text}, d.Licenses...)
 			}
-		}
-	}
-	for _, text := range texts {
-		if !slices.ContainsFunc(d.Licenses, func(have ExtractedLicense) bool { return have.ID == text.ID }) {
-			d.Licenses = append(d.Licenses, text)
 		}
 	}
 }
