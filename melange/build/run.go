@@ -304,9 +304,10 @@ func (b *Builder) step(ctx context.Context, agent *sandbox.Agent, job Job, s rec
 		log = io.Discard
 	}
 	return agent.Run(ctx, sandbox.Command{
-		Args:   []string{"/bin/sh", "-c", `set -eo pipefail; mkdir -p "$0"; cd "$0"; ` + "\n" + s.Script + "\nexit 0\n", dir},
-		Env:    variables(s.Env),
-		Stdout: log,
-		Stderr: log,
+		Args:    []string{"/bin/sh", "-c", `set -eo pipefail; mkdir -p "$0"; cd "$0"; ` + "\n" + s.Script + "\nexit 0\n", dir},
+		Env:     variables(s.Env),
+		Network: s.Network,
+		Stdout:  log,
+		Stderr:  log,
 	})
 }

@@ -141,6 +141,42 @@ func TestDenied(t *testing.T) {
 	}
 }
 
+// TestNetwork: permission is for the environment, use is for each command.
+func TestNetwork(t *testing.T) {
+	h := newHost(t)
+	a := start(t, Sandbox{Network: true})
+	reach := func(c Command, network, address string) (string, error) {
+		c.Args = []string{"dial", network, address}
+		return probeAs(t.Context(), a, c)
+	}
+	if out, err := reach(Command{Network: true}, "tcp4", h.tcp4.Addr().String()); err != nil {
+		t.Errorf("with the network: %v: %s", err, out)
+	}
+	if out, err := reach(Command{}, "tcp4", h.tcp4.Addr().String()); err == nil || !strings.Contains(out, "refused") {
+		t.Errorf("without: %v: %s", err, out)
+	}
+	out, err := reach(Command{Network: true}, "unix", h.abs.Addr().String())
+	if landlockScopes() && (err == nil || !strings.Contains(out, "not permitted")) {
+		t.Errorf("abstract sockets: %v: %s", err, out)
+	}
+	for _, tool := range []string{"mount", "bpf", "vsock"} {
+		if out, err := probeAs(t.Context(), a, Command{Args: []string{tool}, Network: true}); err == nil {
+			t.Errorf("%s with the network: %s", tool, out)
+		}
+	}
+	none := start(t, Sandbox{})
+	if _, err := probeAs(t.Context(), none, Command{Args: []string{"echo"}, Network: true}); err == nil || !strings.Contains(err.Error(), "permits no network") {
+		t.Errorf("without permission: %v", err)
+	}
+}
+
+// landlockScopes reports whether this kernel can keep processes from abstract sockets.
+func landlockScopes() bool {
+	const version = 1
+	abi, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, version)
+	return errno == 0 && abi >= 6
+}
+
 func TestForeignABI(t *testing.T) {
 	a := start(t, Sandbox{})
 	if _, err := probe(t, a, "i386"); err == nil || !strings.Contains(err.Error(), "bad system call") {

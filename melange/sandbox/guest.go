@@ -20,7 +20,7 @@ import (
 type guest struct {
 	wire         *wire
 	launchers    launchers
-	folders      []*os.File             // on the host's disks, that commands write to
+	measured     []*os.File             // folders of the host whose size is limited
 	memoryMounts []string               // filesystems whose content counts as memory
 	cause        atomic.Pointer[string] // the limit that ended the running command
 }

@@ -67,7 +67,7 @@ func setup(w *wire) error {
 	unix.Umask(0o022)
 	g := &guest{wire: w, memoryMounts: memoryMounts(r.Policy.Lines)}
 	var err error
-	if g.folders, err = diskFolders(r.Policy.Lines); err != nil {
+	if g.measured, err = openFolders(r.Policy.Measured); err != nil {
 		return err
 	}
 	if err := enter(r.Policy.Lines); err != nil {
@@ -77,6 +77,19 @@ func setup(w *wire) error {
 		return err
 	}
 	return g.serve()
+}
+
+// openFolders keeps hold of folders for when their names are gone.
+func openFolders(names []string) ([]*os.File, error) {
+	var folders []*os.File
+	for _, name := range names {
+		f, err := os.OpenFile(name, unix.O_PATH|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return nil, err
+		}
+		folders = append(folders, f)
+	}
+	return folders, nil
 }
 
 // closeInherited closes what the caller was started with and did not mark to be closed: a make's job server, a

@@ -4,15 +4,15 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"os"
 	"slices"
 )
 
 // policy is all that an environment is made of.
 type policy struct {
 	Lines      []operation
-	Processors int  `json:",omitempty"` // that commands see and use; 0 is all
-	Network    bool `json:",omitempty"` // commands may ask for the caller's
+	Processors int      `json:",omitempty"` // that commands see and use; 0 is all
+	Network    bool     `json:",omitempty"` // commands may ask for the caller's
+	Measured   []string `json:",omitempty"` // folders of the host whose size is limited
 }
 
 // operation is one line of a policy: what appears where. The caller writes the list, the setup stage
@@ -90,7 +90,11 @@ func (s *Sandbox) policy() (*policy, error) {
 		hostname = "build"
 	}
 	p = append(p, operation{Do: doHostname, Source: hostname})
-	return &policy{Lines: p, Processors: int(math.Ceil(s.Limits.CPU)), Network: s.Network}, nil
+	all := &policy{Lines: p, Processors: int(math.Ceil(s.Limits.CPU)), Network: s.Network}
+	if s.Limits.Disk > 0 {
+		all.Measured = s.folders()
+	}
+	return all, nil
 }
 
 // resolverFile says how names are found in the caller's network.
@@ -187,27 +191,16 @@ func memoryMounts(lines []operation) []string {
 	return mounts
 }
 
-// diskFolders opens what a policy lets commands write to on the host's disks.
-func diskFolders(lines []operation) ([]*os.File, error) {
-	var folders []*os.File
-	for _, op := range lines {
-		name := op.Upper
-		if op.Do == doBind && !op.ReadOnly && !op.Device {
-			name = op.Source
-		}
-		if name == "" {
-			continue
-		}
-		if op.Upper != "" {
-			if err := os.MkdirAll(name, 0o755); err != nil {
-				return nil, err
-			}
-		}
-		f, err := os.Open(name)
-		if err != nil {
-			return nil, err
-		}
-		folders = append(folders, f)
+// folders lists what commands may write to on the host's disks.
+func (s *Sandbox) folders() []string {
+	var names []string
+	if s.Upper != "" {
+		names = append(names, s.Upper)
 	}
-	return folders, nil
+	for _, m := range s.Mounts {
+		if (m.Kind == Bind || m.Kind == "") && !m.ReadOnly {
+			names = append(names, m.Source)
+		}
+	}
+	return names
 }

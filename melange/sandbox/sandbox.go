@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path"
 	"strings"
 	"syscall"
@@ -126,6 +127,11 @@ func (s *Sandbox) Start(ctx context.Context) (*Agent, error) {
 }
 
 func (s *Sandbox) enter(ctx context.Context, policy *policy) (*Agent, error) {
+	if s.Upper != "" {
+		if err := os.MkdirAll(s.Upper, 0o755); err != nil {
+			return nil, err
+		}
+	}
 	agent, err := spawn(ctx, stageSetup, s.Network, s.Limits)
 	if err != nil {
 		return nil, fmt.Errorf("starting the sandbox: %w", err)

@@ -173,7 +173,7 @@ const (
 
 // watchDisk ends a command that fills the disk. A writable layer in memory needs no watch, it has a size.
 func (g *guest) watchDisk(l Limits, done <-chan struct{}) {
-	if l.Disk <= 0 || len(g.folders) == 0 {
+	if l.Disk <= 0 || len(g.measured) == 0 {
 		return
 	}
 	for pause := diskPause; ; {
@@ -192,7 +192,7 @@ func (g *guest) watchDisk(l Limits, done <-chan struct{}) {
 
 // onDisk is what the folders take up. A file of several names counts once for all of them together.
 func (g *guest) onDisk() (sum int64) {
-	for _, f := range g.folders {
+	for _, f := range g.measured {
 		// The host's names are gone; what is open is still there.
 		filepath.WalkDir(fmt.Sprintf("/proc/self/fd/%d/", f.Fd()), func(_ string, d fs.DirEntry, err error) error {
 			if err != nil {
@@ -200,7 +200,11 @@ func (g *guest) onDisk() (sum int64) {
 			}
 			if info, err := d.Info(); err == nil {
 				stat := info.Sys().(*syscall.Stat_t)
-				sum += stat.Blocks * 512 / max(1, int64(stat.Nlink))
+				names := int64(1)
+				if !d.IsDir() {
+					names = max(names, int64(stat.Nlink))
+				}
+				sum += stat.Blocks * 512 / names
 			}
 			return nil
 		})
