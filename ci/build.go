@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -219,7 +220,7 @@ func (m *maker) publish(ctx context.Context) (run.Outcome, error) {
 	}
 	r := m.repository()
 	before, err := r.Current()
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return run.Outcome{}, err
 	}
 	if m.generation, err = r.Publish(ctx, change); err != nil {

@@ -136,6 +136,9 @@ func (x *expander) expand(text document.String, in *scope) string {
 	return s
 }
 
+// maxText bounds what variables that hold each other twice can blow up to. No script is longer.
+const maxText = 1 << 20
+
 // forPeople is expand for text that nothing is decided by. A mistake is a warning, and the text stays as it is.
 func (x *expander) forPeople(text document.String, in *scope) string {
 	before := len(x.errs)
@@ -170,6 +173,10 @@ func (x *expander) try(text document.String, in *scope) (string, bool) {
 			return "", false
 		}
 		value, good := x.value(ref.name, in, text.At, ref.start)
+		if b.Len()+len(value) > maxText {
+			x.errs.Add(text.At(ref.start), "", "with %s the text is longer than %d bytes", ref.name, maxText)
+			return "", false
+		}
 		ok = ok && good
 		b.WriteString(value)
 		at = ref.end

@@ -438,7 +438,7 @@ func TestFlippedBits(t *testing.T) {
 }
 
 // controlOf returns the control section of an unsigned package.
-func controlOf(t *testing.T, plain []byte) []byte {
+func controlOf(t testing.TB, plain []byte) []byte {
 	var raw bytes.Buffer
 	if _, err := openPackage(bytes.NewReader(plain), Verify{Insecure: true}, &raw); err != nil {
 		t.Fatal(err)
@@ -546,6 +546,7 @@ func TestControlRefuses(t *testing.T) {
 	}
 }
 
+// FuzzPackage damages whole files, the others what is inside the compression.
 func FuzzPackage(f *testing.F) {
 	signed, _ := oddSample().build(f, testSigner(f, "test.rsa.pub"))
 	plain, _ := baseSample().build(f, nil)
@@ -604,4 +605,135 @@ func withDataAs(t *testing.T, r *Reader, data []byte) []byte {
 		return nil // foreign packages may break the rules for ours
 	}
 	return append(out.Bytes(), data...)
+}
+
+func FuzzControl(f *testing.F) {
+	plain, _ := oddSample().build(f, nil)
+	f.Add(gunzip(f, plain[:len(controlOf(f, plain))]))
+	f.Fuzz(func(t *testing.T, section []byte) {
+		r, err := Open(bytes.NewReader(gzipped(t, section)), Verify{Insecure: true})
+		if err != nil {
+			return
+		}
+		for name := range r.Control {
+			if !isControlName(name) {
+				t.Errorf("a file %q", name)
+			}
+		}
+		if err := r.Package.checkIdentity(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func FuzzSignature(f *testing.F) {
+	signed, _ := oddSample().build(f, testSigner(f, "test.rsa.pub"))
+	plain, _ := oddSample().build(f, nil)
+	good := gunzip(f, signed[:len(signed)-len(plain)])
+	f.Add(good)
+	f.Fuzz(func(t *testing.T, section []byte) {
+		r, err := Open(bytes.NewReader(append(gzipped(t, section), plain...)), Verify{Keyring: testRing()})
+		if err != nil {
+			return
+		}
+		if r.SignedBy != "test.rsa.pub" {
+			t.Errorf("signed by %q", r.SignedBy)
+		}
+	})
+}
+
+func FuzzData(f *testing.F) {
+	plain, _ := oddSample().build(f, nil)
+	f.Add(gunzip(f, plain[len(controlOf(f, plain)):]))
+	f.Fuzz(func(t *testing.T, section []byte) {
+		file := withData(t, plain, gzipped(t, section))
+		r, err := Open(bytes.NewReader(file), Verify{Insecure: true, Limits: Limits{Data: 4 << 20, Entries: 1000}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for {
+			e, content, err := r.Next()
+			if err != nil {
+				return
+			}
+			if !fs.ValidPath(e.Path) || e.Path == "." || e.Path[0] == '.' {
+				t.Errorf("a file %q", e.Path)
+			}
+			if n, err := io.Copy(io.Discard, content); err == nil && n != e.Size {
+				t.Errorf("%s: %d bytes of %d", e.Path, n, e.Size)
+			}
+		}
+	})
+}
+
+func gunzip(t testing.TB, b []byte) []byte {
+	zr, err := gzip.NewReader(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := io.ReadAll(zr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func gzipped(t testing.TB, b []byte) []byte {
+	var out bytes.Buffer
+	zw := gzip.NewWriter(&out)
+	zw.Write(b)
+	if err := zw.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+func BenchmarkWriteData(b *testing.B) {
+	random := rand.New(rand.NewPCG(1, 1))
+	body := make([]byte, 32<<20) // compresses about as well as programs do
+	for i := range body {
+		body[i] = byte(random.IntN(9) * random.IntN(9))
+	}
+	tree := filetree.New()
+	if err := tree.Put(filetree.Entry{Path: "big", Mode: 0o644, Size: int64(len(body)), Open: filetree.Bytes(body)}); err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(body)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := WriteData(io.Discard, tree); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkOpen(b *testing.B) {
+	file, p := oddSample().build(b, testSigner(b, "test.rsa.pub"))
+	for name, v := range map[string]Verify{"key": {Keyring: testRing()}, "checksum": {Checksum: &p.Checksum}} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := Open(bytes.NewReader(file), v); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkRead(b *testing.B) {
+	body := bytes.Repeat([]byte("some words that repeat themselves, but not quite;\n"), 700_000)
+	for i := 0; i < len(body); i += 37 {
+		body[i] = byte(i * i >> 7)
+	}
+	file, _ := sample{p: Package{Name: "a", Version: "1"}, entries: []filetree.Entry{
+		{Path: "big", Mode: 0o644, Size: int64(len(body)), Open: filetree.Bytes(body)},
+	}}.build(b, nil)
+	b.SetBytes(int64(len(body)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := check(file, Verify{Insecure: true}); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

@@ -119,24 +119,39 @@ func composeInto(ctx context.Context, temp string, layers []Layer, o Compose) er
 // visible, and through whose links the way leads.
 type composer struct{ all, top *filetree.Tree }
 
-// restore puts into the top layer what a higher layer hides though apk would not: files that stay with
-// the package installed first, and hard links that were broken by another package.
+// restore puts into the top layer what the layers below it do not show as it should be: files that stay
+// with a package installed earlier, links over which a later package has a directory, and what lies in
+// such a directory.
 func (c composer) restore(m *merged) error {
 	for e := range m.tree.All() {
-		if owner, owned := m.owner[e.Path]; owned && m.top[e.Path] != owner {
-			if e.HardLink {
-				file, err := linkedFile(m.tree, e)
-				if err != nil {
-					return err
-				}
-				e = file
-			}
-			if err := c.put(*e); err != nil {
+		if m.shown(e) {
+			continue
+		}
+		if e.HardLink {
+			file, err := linkedFile(m.tree, e)
+			if err != nil {
 				return err
 			}
+			e = file
+		}
+		if err := c.put(*e); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// shown reports whether an overlay of the packages shows the entry.
+func (m *merged) shown(e *filetree.Entry) bool {
+	top, owned := m.top[e.Path]
+	if !owned || top == m.owner[e.Path] {
+		return true
+	}
+	if top == hidden || !e.Mode.IsDir() {
+		return false
+	}
+	visible, ok := m.packages[top].Tree.Lookup(e.Path)
+	return ok && visible.Mode == e.Mode
 }
 
 // linkedFile is the file that a hard link names, under the link's own name.

@@ -70,19 +70,27 @@ func (e *Conflict) Error() string {
 type merged struct {
 	tree     *filetree.Tree
 	packages []Opened
-	owner    map[string]int // of everything that is no directory: index of the package
-	top      map[string]int // the last package that has the name, whether it owns it or not
+	owner    map[string]int // index of the package whose entry is in the tree
+	top      map[string]int // index of the one whose entry the overlay of all would show; hidden: none
+
+	// moved holds, for each package, the names whose place in the tree is another one than in the package,
+	// because a package before it has a link where this one has a directory.
+	moved []map[string]string
 }
 
+const hidden = -1
+
 // merge puts the packages into one tree in the order of installation. Of a name that several have, the
-// one that apk would leave on the disk stays; a directory has the metadata of the last.
+// one that apk would leave on the disk stays.
 func merge(packages []Opened) (*merged, error) {
-	m := &merged{tree: filetree.New(), packages: packages, owner: make(map[string]int), top: make(map[string]int)}
-	dirs := make(map[string]int) // which package has the directory, the last one
+	m := &merged{
+		tree: filetree.New(), packages: packages, moved: make([]map[string]string, len(packages)),
+		owner: make(map[string]int), top: make(map[string]int),
+	}
 	var clashes []Clash
 	for i, p := range packages {
 		for e := range p.Tree.All() {
-			clash, err := m.add(i, e, dirs)
+			clash, err := m.add(i, e)
 			if err != nil {
 				return nil, fmt.Errorf("package %s: %w", p.Package.Name, err)
 			}
@@ -98,48 +106,102 @@ func merge(packages []Opened) (*merged, error) {
 	return m, m.breakLinks()
 }
 
+// name is where the entry of that name of package i lies in the tree.
+func (m *merged) name(i int, name string) string {
+	if moved, ok := m.moved[i][name]; ok {
+		return moved
+	}
+	return name
+}
+
+// move remembers that an entry of package i lies elsewhere, and that the overlay does not show it there.
+func (m *merged) move(i int, from, to string) {
+	if m.moved[i] == nil {
+		m.moved[i] = make(map[string]string)
+	}
+	m.moved[i][from] = to
+	m.top[from] = i // and hides what should be there
+}
+
 // add puts one entry of package i where it belongs. What lies below a name that clashes is passed over:
 // the one clash tells it all.
-func (m *merged) add(i int, e *filetree.Entry, dirs map[string]int) (*Clash, error) {
-	old, there := m.tree.Lookup(e.Path)
+func (m *merged) add(i int, e *filetree.Entry) (*Clash, error) {
+	place := *e
+	if parent := m.name(i, path.Dir(e.Path)); parent != path.Dir(e.Path) {
+		place.Path = path.Join(parent, path.Base(e.Path))
+		m.move(i, e.Path, place.Path)
+	}
+	if e.HardLink {
+		place.Link = m.name(i, e.Link)
+	}
+	old, there := m.tree.Lookup(place.Path)
 	if !there {
-		err := m.put(i, e, dirs)
+		err := m.put(i, place, place.Path == e.Path)
 		if errors.Is(err, filetree.ErrNotDir) {
 			err = nil
 		}
 		return nil, err
 	}
-	first, owned := m.owner[e.Path]
-	if !owned {
-		first = dirs[e.Path]
+	first := m.packages[m.owner[place.Path]].Package
+	next := m.packages[i].Package
+	if e.Mode.IsDir() {
+		switch target, ok := m.tree.Resolve(place.Path); {
+		case !ok || !target.Mode.IsDir():
+			return &Clash{e.Path, first.Name, next.Name, kind(old) + " and " + kind(e)}, nil
+		case target != old: // a link to a directory: what lies in ours goes through it
+			m.move(i, e.Path, target.Path)
+			return nil, nil
+		}
+		return nil, m.settle(i, place, takesDirectory(next, first), place.Path == e.Path)
 	}
-	switch {
-	case old.Mode.IsDir() && e.Mode.IsDir():
-		return nil, m.put(i, e, dirs)
-	case old.Mode.IsDir() != e.Mode.IsDir():
-		return &Clash{e.Path, m.packages[first].Package.Name, m.packages[i].Package.Name, kind(old) + " and " + kind(e)}, nil
+	if old.Mode.IsDir() {
+		return &Clash{e.Path, first.Name, next.Name, kind(old) + " and " + kind(e)}, nil
 	}
-	m.top[e.Path] = i
-	takes, ok := apk.Replaces(m.packages[i].Package, m.packages[first].Package)
-	if !ok && !m.same(first, old, i, e) {
-		return &Clash{Path: e.Path, First: m.packages[first].Package.Name, Second: m.packages[i].Package.Name}, nil
+	takes, ok := apk.Replaces(next, first)
+	if !ok && !m.same(m.owner[place.Path], old, i, e) {
+		return &Clash{Path: e.Path, First: first.Name, Second: next.Name}, nil
 	}
-	if ok && !takes {
-		return nil, nil
-	}
-	return nil, m.put(i, e, dirs)
+	return nil, m.settle(i, place, takes || !ok, place.Path == e.Path)
 }
 
-func (m *merged) put(i int, e *filetree.Entry, dirs map[string]int) error {
-	if err := m.tree.Put(*e); err != nil {
-		return err
+// settle decides about a name that is there already. inPlace says that the entry lies where its package
+// has it.
+func (m *merged) settle(i int, e filetree.Entry, takes, inPlace bool) error {
+	if takes {
+		return m.put(i, e, inPlace)
 	}
-	if e.Mode.IsDir() {
-		dirs[e.Path] = i
-	} else {
-		m.owner[e.Path], m.top[e.Path] = i, i
+	if inPlace {
+		m.top[e.Path] = i
 	}
 	return nil
+}
+
+func (m *merged) put(i int, e filetree.Entry, inPlace bool) error {
+	if err := m.tree.Put(e); err != nil {
+		return err
+	}
+	m.owner[e.Path], m.top[e.Path] = i, i
+	if !inPlace {
+		m.top[e.Path] = hidden
+	}
+	return nil
+}
+
+// takesDirectory reports whether a directory that both packages have gets its owner and mode from next
+// and not from owner, which was installed before. Unlike with files the order of installation does not count.
+func takesDirectory(next, owner *apk.Package) bool {
+	sameOrigin := next.Origin != "" && next.Origin == owner.Origin
+	switch {
+	case next.Name == owner.Name:
+		return true
+	case next.ReplacesPriority != owner.ReplacesPriority:
+		return next.ReplacesPriority > owner.ReplacesPriority
+	case sameOrigin && owner.Name == owner.Origin:
+		return false
+	case sameOrigin && next.Name == next.Origin:
+		return true
+	}
+	return next.Name < owner.Name
 }
 
 // same reports whether the two packages have the same content under this name.
@@ -185,7 +247,7 @@ func (m *merged) breakLinks() error {
 			e.Link = name
 			continue
 		}
-		file, ok := m.packages[i].Tree.Lookup(e.Link)
+		file, ok := m.ownFile(i, e.Link)
 		if !ok {
 			return fmt.Errorf("package %s: hard link %s: %s is not there", m.packages[i].Package.Name, e.Path, e.Link)
 		}
@@ -199,13 +261,24 @@ func (m *merged) breakLinks() error {
 	return nil
 }
 
+// ownFile is the entry of package i that would lie at this place in the tree.
+func (m *merged) ownFile(i int, place string) (*filetree.Entry, bool) {
+	for from, to := range m.moved[i] {
+		if to == place {
+			place = from
+			break
+		}
+	}
+	return m.packages[i].Tree.Lookup(place)
+}
+
 // installed is the database of the packages, with the files that each of them has.
 func (m *merged) installed() *apk.Installed {
 	db := new(apk.Installed)
 	for i, p := range m.packages {
 		ip := &apk.InstalledPackage{Package: p.Package, Scripts: p.Scripts}
 		for e := range p.Tree.All() {
-			if owner, ok := m.owner[e.Path]; !e.Mode.IsDir() && (!ok || owner != i) {
+			if owner, ok := m.owner[m.name(i, e.Path)]; !e.Mode.IsDir() && (!ok || owner != i) {
 				continue
 			}
 			ip.Files = append(ip.Files, apk.NameOf(e, m.sum(i, e)))
@@ -215,13 +288,17 @@ func (m *merged) installed() *apk.Installed {
 	return db
 }
 
-// Owners returns, for each name of the database that is no directory, the package that has it.
-func Owners(db *apk.Installed) map[string]*apk.Package {
+// Owners returns, for each path of the tree that is no directory and that a package of the database has,
+// that package.
+func Owners(t *filetree.Tree, db *apk.Installed) map[string]*apk.Package {
 	owners := make(map[string]*apk.Package)
 	for _, p := range db.Packages {
 		for _, f := range p.Files {
-			if !f.Mode.IsDir() {
-				owners[f.Path] = p.Package
+			if f.Mode.IsDir() {
+				continue
+			}
+			if dir, err := throughLinks(t, path.Dir(f.Path)); err == nil {
+				owners[path.Join(dir, path.Base(f.Path))] = p.Package
 			}
 		}
 	}

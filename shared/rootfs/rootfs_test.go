@@ -413,7 +413,11 @@ var fileRules = []struct {
 	{"second has the priority", "a 1-r0 replaces=b priority=5\nf 1\n", "b 1-r0 replaces=a priority=9\nf 2\n", "2"},
 	{"hard link kept", "a 1-r0 replaces=b\ne 1\nf == e\n", "b 1-r0\nf 2\n", "1"},
 	{"its file taken over", "a 1-r0\ne 1\nf == e\n", "b 1-r0 replaces=a\ne 2\n", "1"},
-	{"directory over a link", "a 1-r0\nusr/bin/\nbin -> usr/bin\n", "b 1-r0\nbin/sub/f 1\nbin/sub/deep/g 2\n", "packages conflict: bin is a symbolic link and a directory (in a and b)"},
+	{"directory over a link", "a 1-r0\nusr/bin/\nbin -> usr/bin\nf -> bin/sub/f\n", "b 1-r0\nbin/sub/f 1\nbin/sub/g == bin/sub/f\n", "1"},
+	{"directory over a link, file taken over", "a 1-r0\nusr/bin/x 1\nbin -> usr/bin\nf -> bin/x\n", "b 1-r0 replaces=a\nbin/x 2\n", "2"},
+	{"directory over a link, file kept", "a 1-r0 replaces=b\nusr/bin/x 1\nbin -> usr/bin\nf -> bin/x\n", "b 1-r0\nbin/x 2\n", "1"},
+	{"directory over a link, file in dispute", "a 1-r0\nusr/bin/x 1\nbin -> usr/bin\n", "b 1-r0\nbin/x 2\n", "packages conflict: bin/x belongs to a and to b, and neither replaces the other"},
+	{"directory over a link to nothing", "a 1-r0\nbin -> usr/bin\n", "b 1-r0\nbin/x 2\n", "packages conflict: bin is a symbolic link and a directory (in a and b)"},
 	{"link over a directory", "a 1-r0\nbin/f 1\n", "b 1-r0\nbin -> usr/bin\n", "packages conflict: bin is a directory and a symbolic link (in a and b)"},
 	{"file over a directory", "a 1-r0\nd/f 1\n", "b 1-r0 replaces=a\nd 1\n", "packages conflict: d is a directory and a file (in a and b)"},
 }
@@ -469,7 +473,7 @@ func checkOwners(t *testing.T, tree *filetree.Tree, db *apk.Installed) {
 			}
 		}
 	}
-	owners := Owners(db)
+	owners := Owners(tree, db)
 	if len(owners) != n {
 		t.Errorf("%d names have %d owners", len(owners), n)
 	}
@@ -498,7 +502,7 @@ func TestAssemble(t *testing.T) {
 			t.Errorf("%s holds %q, want %q", name, got, want)
 		}
 	}
-	if p := Owners(db)["usr/bin/tool2"]; p == nil || p.Name != "tool" {
+	if p := Owners(tree, db)["usr/bin/tool2"]; p == nil || p.Name != "tool" {
 		t.Errorf("tool2 belongs to %v", p)
 	}
 	if e, _ := tree.Lookup("tmp"); e == nil || e.Mode != fs.ModeDir|fs.ModeSticky|0o777 || !e.ModTime.Equal(o.Time) {

@@ -141,11 +141,11 @@ func (c *commit) eachWaiting(k *pack, do func(*name)) {
 	if k == nil {
 		return
 	}
-	for _, w := range c.waiting[k.name.id] {
+	for _, w := range c.waiting.of(k.name.id) {
 		do(c.nameOf(w))
 	}
 	for _, d := range k.provides {
-		for _, w := range c.waiting[d.name.id] {
+		for _, w := range c.waiting.of(d.name.id) {
 			do(c.nameOf(w))
 		}
 	}
@@ -197,7 +197,7 @@ func (c *commit) remove(k *pack) {
 // removeDependents removes what is installed and has a dependency on n that k
 // fulfils.
 func (c *commit) removeDependents(k *pack, n *name) {
-	for _, user := range c.dependentsOf(n.id) {
+	for _, user := range c.dependents.of(n.id) {
 		for _, u := range c.candidatesOf(c.nameOf(user)) {
 			if !u.installed {
 				continue

@@ -212,7 +212,7 @@ func (e *explanation) failedPack(k *pack) (*name, Problem) {
 // closedPack looks for the name that is to blame for k having been closed.
 func (e *explanation) closedPack(k *pack) (*name, Problem) {
 	n, user, d := k.name, (*pack)(nil), dep{}
-	for range len(e.entries) { // a circle ends somewhere too
+	for range e.count() { // a circle ends somewhere too
 		cause := k.cause()
 		if cause.Dependency == nil {
 			break
@@ -431,8 +431,7 @@ func (e *explanation) rootOf(p *apk.Package) string {
 // at most two letters off, or one that only has something before or behind it.
 func (u *Universe) nearest(text string) string {
 	best, least := "", 3
-	for _, i := range u.table.listed {
-		e := &u.table.entries[i]
+	for e := range u.table.each {
 		if d := distance(text, e.Name, least); d < least {
 			best, least = e.Name, d
 		}

@@ -14,7 +14,7 @@ func (p *problem) discover() {
 		table:  p.table,
 		seen:   make([]bool, len(p.names)),
 		order:  make([]int32, len(p.names)),
-		packs:  make([]progress, len(p.entries)),
+		packs:  make([]progress, p.count()),
 		marked: p.marked(),
 	}
 	for _, w := range p.world {
@@ -55,7 +55,7 @@ type discovery struct {
 	order  []int32
 	packs  []progress
 	marked map[int32]bool
-	count  int32
+	number int32
 }
 
 // progress is how far discovery is with a package.
@@ -71,37 +71,37 @@ func (d *discovery) visit(n int32) {
 		return
 	}
 	d.seen[n] = true
-	candidates := d.candidates(n)
+	candidates := d.candidates.of(n)
 	order, conditional := int32(0), false
 	for _, r := range candidates {
-		e := &d.entries[r.entry]
+		e := d.entry(r.entry)
 		if d.packs[r.entry]&entered == 0 {
 			d.packs[r.entry] |= entered
-			d.visitAll(d.depends(e))
+			d.visitAll(e.depends())
 		}
 		if e.name == n {
 			order = orderReal
 		}
-		conditional = conditional || e.conditional
+		conditional = conditional || e.conditional()
 	}
-	d.visitAll(d.waiting[n])
+	d.visitAll(d.waiting.of(n))
 	for _, r := range candidates {
 		if d.packs[r.entry]&spread == 0 {
-			e := &d.entries[r.entry]
-			d.visitAll(d.waiting[e.name])
-			d.visitAll(d.provides(e))
+			e := d.entry(r.entry)
+			d.visitAll(d.waiting.of(e.name))
+			d.visitAll(e.provides())
 			d.packs[r.entry] |= spread
 		}
 	}
-	d.count++
-	order |= d.count
+	d.number++
+	order |= d.number
 	if d.marked[n] {
 		order |= orderMarked
 	}
 	d.order[n] = order
 	if conditional {
 		for _, r := range candidates {
-			d.visitAll(d.installIf(&d.entries[r.entry]))
+			d.visitAll(d.entry(r.entry).installIf())
 		}
 	}
 }

@@ -1,6 +1,9 @@
 package solve
 
-import "math/bits"
+import (
+	"math"
+	"math/bits"
+)
 
 // apk keeps its names in a hash table, and walks the names that depend on a
 // name, or wait for it, in the order of that table: by bucket, and within one
@@ -9,9 +12,14 @@ import "math/bits"
 
 const buckets = 20000
 
+// rank orders names for listings, given their numbers in order of first mention.
+func rank(name string, id int32) uint64 {
+	return uint64(bucket(name))<<32 | uint64(math.MaxInt32-id)
+}
+
 // bucket is the place of a name in the table: its 32 bit Murmur3 hash, seeded
 // with 5381, modulo the number of buckets.
-func bucket(name string) uint16 {
+func bucket(name string) uint32 {
 	h := uint32(5381)
 	n := len(name)
 	for ; len(name) >= 4; name = name[4:] {
@@ -25,7 +33,7 @@ func bucket(name string) uint16 {
 	h ^= scramble(k) ^ uint32(n)
 	h = (h ^ h>>16) * 0x85ebca6b
 	h = (h ^ h>>13) * 0xc2b2ae35
-	return uint16((h ^ h>>16) % buckets)
+	return (h ^ h>>16) % buckets
 }
 
 func scramble(k uint32) uint32 { return bits.RotateLeft32(k*0xcc9e2d51, 15) * 0x1b873593 }

@@ -81,12 +81,13 @@ func (u *Universe) pose(world []apk.Dependency, o Options, broken map[string]boo
 	p := &problem{
 		u:       u,
 		options: o,
-		table:   u.withInstalled(o.Installed).table,
+		table:   u.withInstalled(o.Installed),
 		extra:   map[string]*name{},
 	}
+	p.link()
 	p.recheck = make([]bool, len(p.names))
 	p.values = make([]*name, len(p.names))
-	p.packs = make([]*pack, len(p.entries))
+	p.packs = make([]*pack, p.count())
 	for i := range world {
 		d := &world[i]
 		p.world = append(p.world, wanted{
@@ -100,11 +101,8 @@ func (u *Universe) pose(world []apk.Dependency, o Options, broken map[string]boo
 	for i := range p.world {
 		p.world[i].name = p.lookup(p.world[i].Name)
 	}
-	for _, i := range p.listed {
-		if !p.entries[i].installed {
-			break // they are listed first
-		}
-		p.installed = append(p.installed, p.packOf(i))
+	for i := 0; i < len(p.entries) && p.entries[i].installed; i++ { // they are listed first
+		p.installed = append(p.installed, p.packOf(int32(i)))
 	}
 	return p
 }
@@ -155,7 +153,7 @@ func (p *problem) nameOf(id int32) *name {
 func (p *problem) candidatesOf(n *name) []candidate {
 	if !n.expanded {
 		n.expanded = true
-		refs := p.table.candidates(n.id)
+		refs := p.candidates.of(n.id)
 		n.candidates = make([]candidate, len(refs))
 		n.dead = true
 		for i, r := range refs {
@@ -177,11 +175,11 @@ func (p *problem) packOf(id int32) *pack {
 	k := &p.packBlock[0]
 	p.packBlock = p.packBlock[1:]
 	p.packs[id] = k
-	e := &p.entries[id]
+	e := p.entry(id)
 	k.entry, k.name = e, p.nameOf(e.name)
-	k.depends = p.deps(p.table.depends(e), e.Depends)
-	k.provides = p.deps(p.table.provides(e), e.Provides)
-	k.installIf = p.deps(p.table.installIf(e), e.InstallIf)
+	k.depends = p.deps(e.depends(), e.Depends)
+	k.provides = p.deps(e.provides(), e.Provides)
+	k.installIf = p.deps(e.installIf(), e.InstallIf)
 	p.setUp(k)
 	return k
 }
@@ -215,5 +213,5 @@ func (p *problem) setUp(k *pack) {
 // barredFromStart reports whether the package can not come along by itself: it
 // has no install_if, or is gone from where only what is available counts.
 func (p *problem) barredFromStart(e *entry) bool {
-	return !e.conditional || p.options.Flags&Available != 0 && !e.available
+	return !e.conditional() || p.options.Flags&Available != 0 && !e.available
 }

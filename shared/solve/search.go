@@ -205,10 +205,7 @@ func (s *search) closePack(k *pack, why rejection) {
 }
 
 func (s *search) recheckDependents(n *name) {
-	if n.id < 0 {
-		return
-	}
-	for _, id := range s.dependentsOf(n.id) {
+	for _, id := range s.dependents.of(n.id) {
 		if s.reached[id] == 0 {
 			continue
 		}
@@ -220,7 +217,7 @@ func (s *search) recheckDependents(n *name) {
 }
 
 func (s *search) recheckWaiting(n *name) {
-	for _, id := range s.waiting[n.id] {
+	for _, id := range s.waiting.of(n.id) {
 		if s.reached[id] == 0 {
 			continue
 		}
@@ -306,7 +303,7 @@ func (s *search) review(n *name) {
 		}
 		s.propagate(n, first, options)
 	}
-	n.settled = !slices.ContainsFunc(s.dependentsOf(n.id), s.undecided)
+	n.settled = !slices.ContainsFunc(s.dependents.of(n.id), s.undecided)
 	s.enqueue(n, changed)
 }
 

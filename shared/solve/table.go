@@ -2,7 +2,6 @@ package solve
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 	"sync"
 
@@ -13,45 +12,42 @@ import (
 // packages mention has a number, and so has every package. What the search
 // learns about them is kept elsewhere, so that a table can be shared.
 //
-// A table may be made from another and some more entries; it shares what it
-// can with that one.
+// A table may lie over another one: then it has only what is different.
 type table struct {
-	base    *table // knows the names that ids does not; nil: none
+	base    *table // nil: none
 	ids     map[string]int32
-	names   []string
-	buckets []uint16 // of each name, see order.go
-	entries []entry
-	refs    []int32 // names that an entry mentions, one entry after another
-	listed  []int32 // the entries that count, in the order in which apk would read them
+	names   []string // with those of the base
+	ranks   []uint64 // the order of the names in listings, see order.go
+	entries []entry  // those of the base come before, but are not here
 
-	// The candidates of name i are cands[candAt[i]:candAt[i+1]].
-	candAt []int32
-	cands  []ref
+	candidates lists[ref] // of a name: who goes by it
 
-	// waiting lists the names that have an install_if on a name, in listing order.
-	waiting map[int32][]int32
+	linkOnce   sync.Once
+	dependents lists[int32] // of a name: the names with a candidate that depends on it, in listing order
+	waiting    lists[int32] // of a name: the names with a candidate that has an install_if on it, in listing order
 
-	// ranks orders the names for listings.
-	ranks []uint64
-
-	linkOnce    sync.Once
-	dependentAt []int32
-	dependents  []int32
+	gone []int32 // entries of the base that do not count
 }
 
 // An entry is one package of a table.
 type entry struct {
 	*apk.Package
-	refs        [4]int32 // where in table.refs: what it depends on, what it provides, its install_if, the end
 	name        int32
-	repository  int32 // the first that lists it; -1: none
-	standing    int32 // of the repository among all; the lowest is preferred
+	refs        []int32 // the names in Depends, Provides and InstallIf
+	repository  int32   // the first that lists it; -1: none
+	standing    int32   // of the repository among all; the lowest is preferred
 	tags        uint64
+	dependsEnd  int32 // in refs
+	providesEnd int32
 	available   bool
 	installable bool
 	installed   bool
-	conditional bool // has an install_if
 }
+
+func (e *entry) depends() []int32   { return e.refs[:e.dependsEnd] }
+func (e *entry) provides() []int32  { return e.refs[e.dependsEnd:e.providesEnd] }
+func (e *entry) installIf() []int32 { return e.refs[e.providesEnd:] }
+func (e *entry) conditional() bool  { return int(e.providesEnd) < len(e.refs) }
 
 // mayServe reports whether the package may be chosen for something wanted
 // under the tags.
@@ -79,66 +75,115 @@ func (t *table) id(name string) (int32, bool) {
 	return 0, false
 }
 
-func (t *table) candidates(name int32) []ref { return t.cands[t.candAt[name]:t.candAt[name+1]] }
-
-// The names that an entry mentions, without a look at the package itself.
-
-func (t *table) depends(e *entry) []int32   { return t.refs[e.refs[0]:e.refs[1]] }
-func (t *table) provides(e *entry) []int32  { return t.refs[e.refs[1]:e.refs[2]] }
-func (t *table) installIf(e *entry) []int32 { return t.refs[e.refs[2]:e.refs[3]] }
-
-// dependentsOf returns the names that have a candidate which depends on a
-// name, in listing order.
-func (t *table) dependentsOf(name int32) []int32 {
-	t.linkOnce.Do(t.link)
-	return t.dependents[t.dependentAt[name]:t.dependentAt[name+1]]
-}
-
-// link turns the dependencies around. Most tables that are compiled are never
-// asked, so it waits for the first who does.
-func (t *table) link() {
-	listing := make([]int32, len(t.names))
-	for i := range listing {
-		listing[i] = int32(i)
+// first is the number of the first entry that is not of the base.
+func (t *table) first() int32 {
+	if t.base == nil {
+		return 0
 	}
-	slices.SortFunc(listing, t.compareListed)
-	t.dependentAt = make([]int32, len(t.names)+1)
-	t.eachDependent(listing, func(on, _ int32) { t.dependentAt[on+1]++ })
-	t.dependents = fill(t.dependentAt, func(put func(on, n int32)) { t.eachDependent(listing, put) })
+	return t.base.count()
 }
 
-// eachDependent tells of every pair of names where a candidate of the second
-// depends on the first, once, in listing order of the second.
-func (t *table) eachDependent(listing []int32, yield func(on, name int32)) {
-	last := make([]int32, len(t.names))
-	for _, n := range listing {
-		for _, r := range t.candidates(n) {
-			for _, on := range t.depends(&t.entries[r.entry]) {
-				if last[on] != n+1 {
-					last[on] = n + 1
-					yield(on, n)
-				}
-			}
+func (t *table) count() int32 { return t.first() + int32(len(t.entries)) }
+
+func (t *table) entry(i int32) *entry {
+	if first := t.first(); i >= first {
+		return &t.entries[i-first]
+	}
+	return t.base.entry(i)
+}
+
+// each yields the entries that count, in the order in which apk would read them.
+func (t *table) each(yield func(*entry) bool) {
+	for i := range t.entries {
+		if !yield(&t.entries[i]) {
+			return
 		}
 	}
+	if t.base == nil {
+		return
+	}
+	gone := map[*entry]bool{}
+	for _, i := range t.gone {
+		gone[t.base.entry(i)] = true
+	}
+	t.base.each(func(e *entry) bool { return gone[e] || yield(e) })
 }
 
-// fill sums up the counts in at, of which at[i+1] is that of i, and then puts
-// every item in its place.
-func fill[T any](at []int32, each func(put func(i int32, item T))) []T {
-	for i := range at[1:] {
+func (t *table) compareListed(x, y int32) int { return cmp.Compare(t.ranks[x], t.ranks[y]) }
+
+// Lists are a list of items for each number: one after another in a flat
+// array, or, where they lie over others, only those that are different.
+type lists[T any] struct {
+	at    []int32 // list i is items[at[i]:at[i+1]]
+	items []T
+	base  *lists[T]
+	patch map[int32][]T
+}
+
+func (l *lists[T]) of(i int32) []T {
+	for ; l.base != nil; l = l.base {
+		if list, ok := l.patch[i]; ok {
+			return list
+		}
+	}
+	if int(i)+1 >= len(l.at) || i < 0 {
+		return nil
+	}
+	return l.items[l.at[i]:l.at[i+1]]
+}
+
+// newLists sorts the items that each yields into n lists: count, sum up, fill.
+func newLists[T any](n int, each func(yield func(i int32, item T))) lists[T] {
+	at := make([]int32, n+1)
+	each(func(i int32, _ T) { at[i+1]++ })
+	for i := range n {
 		at[i+1] += at[i]
 	}
-	items := make([]T, at[len(at)-1])
+	items := make([]T, at[n])
 	next := slices.Clone(at)
 	each(func(i int32, item T) {
 		items[next[i]] = item
 		next[i]++
 	})
-	return items
+	return lists[T]{at: at, items: items}
 }
 
-func (t *table) compareListed(x, y int32) int { return cmp.Compare(t.ranks[x], t.ranks[y]) }
+// link finds out who depends on a name, and who waits for it. Most tables are
+// never asked, so it waits for the first who does.
+func (t *table) link() {
+	t.linkOnce.Do(func() {
+		if t.base != nil {
+			t.base.link()
+			t.dependents = t.patchMentions(&t.base.dependents, (*entry).depends)
+			t.waiting = t.patchMentions(&t.base.waiting, (*entry).installIf)
+			return
+		}
+		listing := make([]int32, len(t.names))
+		for i := range listing {
+			listing[i] = int32(i)
+		}
+		slices.SortFunc(listing, t.compareListed)
+		t.dependents = t.mentions(listing, (*entry).depends)
+		t.waiting = t.mentions(listing, (*entry).installIf)
+	})
+}
+
+// mentions lists, for every name, the names with a candidate that mentions it.
+func (t *table) mentions(listing []int32, of func(*entry) []int32) lists[int32] {
+	return newLists(len(t.names), func(yield func(i, n int32)) {
+		last := make([]int32, len(t.names))
+		for _, n := range listing {
+			for _, r := range t.candidates.of(n) {
+				for _, on := range of(&t.entries[r.entry]) {
+					if last[on] != n+1 {
+						last[on] = n + 1
+						yield(on, n)
+					}
+				}
+			}
+		}
+	})
+}
 
 // installable reports whether apk would consider the package at all.
 func installable(p *apk.Package, arch apk.Arch) bool {
@@ -153,157 +198,88 @@ func unreadable(d apk.Dependency) bool {
 	return d.Op != apk.Any && !d.Valid() || d.Tag != ""
 }
 
-// A builder makes a table from another and new entries.
-type builder struct {
-	*table
-	old      int // how many entries are those of the base
-	byDigest map[apk.Checksum]int32
-	created  []int32 // names in the order in which the new entries mention them
-	isNew    []bool  // the new entries mention the name
-}
-
-func newBuilder(base *table, entries []entry, arch apk.Arch) *builder {
-	n := len(entries)
-	b := &builder{
-		old:      len(base.entries),
-		byDigest: make(map[apk.Checksum]int32, n),
-		isNew:    make([]bool, len(base.names), len(base.names)+n),
-		table: &table{
-			base:    base,
-			ids:     make(map[string]int32, n/2),
-			names:   slices.Clip(base.names),
-			entries: append(make([]entry, 0, len(base.entries)+n), base.entries...),
-			refs:    append(make([]int32, 0, len(base.refs)+8*n), base.refs...),
-		},
-	}
-	for _, e := range entries {
-		e.installable = installable(e.Package, arch)
-		e.conditional = len(e.InstallIf) > 0 && !slices.ContainsFunc(e.InstallIf, unreadable)
-		b.add(e)
-	}
-	return b
-}
-
-// add enters a package. Packages with the same checksum are the same package.
-func (b *builder) add(e entry) {
-	if !e.Checksum.IsZero() {
-		if i, ok := b.byDigest[e.Checksum]; ok {
-			b.entries[i].tags |= e.tags
-			b.entries[i].available = b.entries[i].available || e.available
-			return
+// newTable makes a table of entries, of which only the parts that come from
+// their repository are filled in.
+func newTable(entries []entry, arch apk.Arch) *table {
+	t := (&table{}).add(entries, arch)
+	t.candidates = newLists(len(t.names), func(yield func(int32, ref)) {
+		for i := range t.entries {
+			t.entries[i].goesBy(int32(i), yield)
 		}
-		b.byDigest[e.Checksum] = int32(len(b.entries))
-	}
-	e.name = b.mention(e.Name)
-	e.refs[0] = int32(len(b.refs))
-	b.refer(e.Depends)
-	e.refs[1] = int32(len(b.refs))
-	b.refer(e.Provides)
-	e.refs[2] = int32(len(b.refs))
-	if e.conditional {
-		b.refer(e.InstallIf)
-	}
-	e.refs[3] = int32(len(b.refs))
-	b.entries = append(b.entries, e)
+	})
+	return t
 }
 
-func (b *builder) refer(list []apk.Dependency) {
-	for i := range list {
-		b.refs = append(b.refs, b.mention(list[i].Name))
+// goesBy yields all names of an entry, given its number.
+func (e *entry) goesBy(i int32, yield func(int32, ref)) {
+	yield(e.name, ref{i, -1})
+	for j, name := range e.provides() {
+		yield(name, ref{i, int32(j)})
 	}
+}
+
+// add fills an empty table with entries. Packages with the same checksum are
+// the same package.
+func (t *table) add(entries []entry, arch apk.Arch) *table {
+	mentioned := 0
+	for _, e := range entries {
+		mentioned += len(e.Depends) + len(e.Provides) + len(e.InstallIf)
+	}
+	refs := make([]int32, 0, mentioned)
+	t.ids = make(map[string]int32, len(entries)/2)
+	t.entries = make([]entry, 0, len(entries))
+	known := make(map[apk.Checksum]int32, len(entries))
+	for _, e := range entries {
+		if !e.Checksum.IsZero() {
+			if i, ok := known[e.Checksum]; ok {
+				t.entries[i].merge(&e)
+				continue
+			}
+			known[e.Checksum] = int32(len(t.entries))
+		}
+		e.installable = installable(e.Package, arch)
+		start := len(refs)
+		e.name = t.mention(e.Name)
+		refs = t.mentionAll(refs, e.Depends)
+		e.dependsEnd = int32(len(refs) - start)
+		refs = t.mentionAll(refs, e.Provides)
+		e.providesEnd = int32(len(refs) - start)
+		if !slices.ContainsFunc(e.InstallIf, unreadable) {
+			refs = t.mentionAll(refs, e.InstallIf)
+		}
+		e.refs = refs[start:len(refs):len(refs)]
+		t.entries = append(t.entries, e)
+	}
+	return t
+}
+
+// merge takes in another appearance of the same package.
+func (e *entry) merge(o *entry) {
+	e.tags |= o.tags
+	e.available = e.available || o.available
+	if e.repository < 0 {
+		e.repository, e.standing = o.repository, o.standing
+	}
+}
+
+func (t *table) mentionAll(refs []int32, list []apk.Dependency) []int32 {
+	for i := range list {
+		refs = append(refs, t.mention(list[i].Name))
+	}
+	return refs
 }
 
 // mention returns the number of a name, making one for a name not met before.
-func (b *builder) mention(name string) int32 {
-	id, ok := b.ids[name]
-	if !ok {
-		if id, ok = b.base.id(name); !ok {
-			id = int32(len(b.names))
-			b.names = append(b.names, name)
-			b.isNew = append(b.isNew, false)
-		}
-		b.ids[name] = id
+func (t *table) mention(name string) int32 {
+	id, ok := t.ids[name]
+	if ok {
+		return id
 	}
-	if !b.isNew[id] {
-		b.isNew[id] = true
-		b.created = append(b.created, id)
+	if id, ok = t.base.id(name); !ok {
+		id = int32(len(t.names))
+		t.names = append(t.names, name)
+		t.ranks = append(t.ranks, rank(name, id))
 	}
+	t.ids[name] = id
 	return id
-}
-
-// finish lists the new entries, then those of the base that are to be kept.
-func (b *builder) finish(keep func(*entry) bool) *table {
-	b.buckets = append(slices.Grow([]uint16(nil), len(b.names)), b.base.buckets...)
-	for _, n := range b.names[len(b.buckets):] {
-		b.buckets = append(b.buckets, bucket(n))
-	}
-	b.listed = make([]int32, 0, len(b.entries))
-	for i := b.old; i < len(b.entries); i++ {
-		b.listed = append(b.listed, int32(i))
-	}
-	for _, i := range b.base.listed {
-		if keep(&b.entries[i]) {
-			b.listed = append(b.listed, i)
-		}
-	}
-	b.rank()
-	b.candAt = make([]int32, len(b.names)+1)
-	b.eachCandidate(func(name int32, _ ref) { b.candAt[name+1]++ })
-	b.cands = fill(b.candAt, b.eachCandidate)
-	b.wait()
-	if b.old == 0 {
-		b.base = nil
-	}
-	return b.table
-}
-
-// rank gives every name its place in listings, as if the new entries had been
-// read first and the names been met in that order.
-func (b *builder) rank() {
-	b.ranks = make([]uint64, len(b.names))
-	met := uint64(len(b.names))
-	put := func(id int32) {
-		met--
-		b.ranks[id] = uint64(b.buckets[id])<<32 | met
-	}
-	for _, id := range b.created {
-		put(id)
-	}
-	older := make([]int32, 0, len(b.base.names))
-	for id := range b.base.names {
-		if !b.isNew[id] {
-			older = append(older, int32(id))
-		}
-	}
-	slices.SortFunc(older, func(x, y int32) int {
-		return cmp.Compare(uint32(b.base.ranks[y]), uint32(b.base.ranks[x]))
-	})
-	for _, id := range older {
-		put(id)
-	}
-}
-
-func (b *builder) eachCandidate(yield func(name int32, r ref)) {
-	for _, i := range b.listed {
-		e := &b.entries[i]
-		yield(e.name, ref{i, -1})
-		for j, id := range b.provides(e) {
-			yield(id, ref{i, int32(j)})
-		}
-	}
-}
-
-// wait finds who waits for a name.
-func (b *builder) wait() {
-	b.waiting = map[int32][]int32{}
-	for _, i := range b.listed {
-		e := &b.entries[i]
-		for _, on := range b.installIf(e) {
-			b.waiting[on] = append(append(b.waiting[on], e.name), b.provides(e)...)
-		}
-	}
-	for on := range maps.Keys(b.waiting) {
-		slices.SortFunc(b.waiting[on], b.compareListed)
-		b.waiting[on] = slices.Compact(b.waiting[on])
-	}
 }

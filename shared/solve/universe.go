@@ -26,59 +26,38 @@ const maxTags = 64
 // preferred where nothing else decides.
 func Compile(repositories []Repository, arch apk.Arch) *Universe {
 	u := &Universe{arch: arch, tags: []string{""}}
-	u.table = newBuilder(&table{}, u.add(repositories), arch).finish(nil)
+	u.table = newTable(u.add(repositories), arch)
 	return u
 }
 
 // Overlay returns u with one more repository on top. Its packages hide those
 // of u that have the same name, whatever their versions, and are preferred
-// where nothing else decides. It costs a fraction of compiling u again.
+// where nothing else decides. It costs as much as compiling r alone.
 func (u *Universe) Overlay(r Repository) *Universe {
 	over := *u
 	entries := over.add([]Repository{r})
-	owned := make(map[string]bool, len(entries))
 	for i := range entries {
-		owned[entries[i].Name] = true
 		entries[i].standing = -entries[i].repository
 	}
-	over.table = newBuilder(u.table, entries, u.arch).finish(func(e *entry) bool { return !owned[e.Name] })
+	over.table = u.table.overlay(entries, u.arch)
 	return &over
 }
 
-// withInstalled returns u with what is installed listed first, hiding nothing.
-// A package that a repository has as well is one package.
-func (u *Universe) withInstalled(packages []*apk.Package) *Universe {
+// withInstalled returns the table of u with what is installed listed first. A
+// package that a repository has as well is one package. This compiles all of u
+// again: it is meant for the one root of a machine, not for many.
+func (u *Universe) withInstalled(packages []*apk.Package) *table {
 	if len(packages) == 0 {
-		return u
+		return u.table
 	}
-	over := *u
-	entries := make([]entry, len(packages))
-	merged := map[apk.Checksum]bool{}
-	for i, p := range packages {
-		entries[i] = u.installedEntry(p)
-		if entries[i].repository >= 0 {
-			merged[p.Checksum] = true
-		}
+	entries := make([]entry, 0, len(packages)+int(u.table.count()))
+	for _, p := range packages {
+		entries = append(entries, entry{Package: p, repository: -1, standing: math.MinInt32, installed: true})
 	}
-	over.table = newBuilder(u.table, entries, u.arch).finish(func(e *entry) bool { return !merged[e.Checksum] })
-	return &over
-}
-
-// installedEntry is the entry of an installed package, with what the
-// repositories know about it.
-func (u *Universe) installedEntry(p *apk.Package) entry {
-	e := entry{Package: p, repository: -1, standing: math.MinInt32, installed: true}
-	id, ok := u.table.id(p.Name)
-	if !ok || p.Checksum.IsZero() {
-		return e
+	for e := range u.table.each {
+		entries = append(entries, *e)
 	}
-	for _, r := range u.table.candidates(id) {
-		if o := &u.table.entries[r.entry]; o.Checksum == p.Checksum {
-			e.repository, e.standing, e.tags, e.available = o.repository, o.standing, o.tags, o.available
-			break
-		}
-	}
-	return e
+	return newTable(entries, u.arch)
 }
 
 // add takes repositories in and returns their entries, of which the table has
@@ -145,8 +124,8 @@ func (u *Universe) Providers(d apk.Dependency) []*apk.Package {
 		version apk.Version
 	}
 	var found []provider
-	for _, r := range u.table.candidates(id) {
-		e := &u.table.entries[r.entry]
+	for _, r := range u.table.candidates.of(id) {
+		e := u.table.entry(r.entry)
 		if v := r.version(e); e.installable && e.mayServe(u.tagSet(d.Tag)) && d.SatisfiedBy(v, e.Checksum) {
 			found = append(found, provider{e.Package, v})
 		}
