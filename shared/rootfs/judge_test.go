@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -35,9 +36,23 @@ func apkAdd(t *testing.T, files ...string) (root string, err error) {
 	return root, nil
 }
 
+// deviations are the rules in which we are not like apk, on purpose.
+var deviations = map[string]string{
+	"equal content":                          "nobody loses anything, and recipes rely on it",
+	"equal links":                            "as above",
+	"directory over a link, file kept":       "apk compares names alone, and so one file gets lost through the link",
+	"directory over a link, file in dispute": "as above",
+}
+
+// leftBehind is what apk leaves besides what is installed.
+var leftBehind = []string{"usr/lib/apk/db/scripts.tar.gz", "var/log", "var/log/apk.log"}
+
 // TestJudgeFileRules lets apk decide who gets a file.
 func TestJudgeFileRules(t *testing.T) {
 	for _, c := range fileRules {
+		if deviations[c.name] != "" {
+			continue
+		}
 		t.Run(c.name, func(t *testing.T) {
 			root, err := apkAdd(t, writePackage(t, c.first), writePackage(t, c.second))
 			if refused := strings.HasPrefix(c.want, "packages conflict"); refused != (err != nil) {
@@ -86,15 +101,11 @@ func TestJudgeDatabase(t *testing.T) {
 	for e := range theirs.All() {
 		o, ok := ours.Lookup(e.Path)
 		switch {
+		case slices.Contains(leftBehind, e.Path):
 		case !ok:
 			t.Errorf("only apk has %s %s", e.Mode, e.Path)
 		case o.Mode != e.Mode || o.UID != e.UID || o.GID != e.GID || o.HardLink != e.HardLink || o.Link != e.Link:
 			t.Errorf("%s: apk has %s %d:%d %s, we have %s %d:%d %s", e.Path, e.Mode, e.UID, e.GID, e.Link, o.Mode, o.UID, o.GID, o.Link)
-		}
-	}
-	for e := range ours.All() {
-		if _, ok := theirs.Lookup(e.Path); !ok {
-			t.Logf("only we have %s %s", e.Mode, e.Path)
 		}
 	}
 	if d := cmp.Diff(content(t, theirs, apk.InstalledFile), content(t, ours, apk.InstalledFile)); d != "" {
