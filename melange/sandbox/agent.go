@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -35,10 +36,11 @@ type Agent struct {
 	env    []string
 	limits Limits
 
-	turn    sync.Mutex  // held for the length of a request
-	replies chan answer // closed when the environment has ended
-	end     error       // why; set before replies is closed
-	release func() bool // ends the watch over the context that the environment was started with
+	turn    sync.Mutex            // held for the length of a request
+	replies chan answer           // closed when the environment has ended
+	end     error                 // why; set before replies is closed
+	reason  atomic.Pointer[error] // why the caller ended it, if it did
+	release func() bool           // ends the watch over the context that the environment was started with
 }
 
 type answer struct {
@@ -61,12 +63,12 @@ func spawn(ctx context.Context, stage string, network bool, l Limits) (*Agent, e
 	a.cmd = stageCommand(stage, network, ids)
 	a.cmd.Stderr = &a.stderr
 	a.cmd.ExtraFiles = []*os.File{child}
-	if err := a.cmd.Start(); err != nil {
+	if err := startProcess(a.cmd); err != nil {
 		return nil, errors.Join(explain(err, "/proc/sys"), w.conn.Close())
 	}
 	a.group, err = newCgroup(a.cmd.Process.Pid, l)
 	go a.listen()
-	a.release = context.AfterFunc(ctx, func() { a.cmd.Process.Kill() })
+	a.release = context.AfterFunc(ctx, func() { a.kill(context.Cause(ctx)) })
 	if err == nil && ids.helpers {
 		err = a.mapIDs(ids)
 	}
@@ -74,6 +76,14 @@ func spawn(ctx context.Context, stage string, network bool, l Limits) (*Agent, e
 		return nil, errors.Join(err, a.Close())
 	}
 	return a, nil
+}
+
+// startProcess starts the command from a thread that lives as long as this process: a parent-death signal is sent
+// when the thread dies, and the caller's goroutine may be locked to one that does.
+func startProcess(cmd *exec.Cmd) error {
+	started := make(chan error)
+	go func() { started <- cmd.Start() }()
+	return <-started
 }
 
 func stageCommand(stage string, network bool, ids mapping) *exec.Cmd {
@@ -148,6 +158,9 @@ func (a *Agent) lost(err error) error {
 	a.cmd.Process.Kill()
 	a.cmd.Wait()
 	a.wire.conn.Close()
+	if reason := a.reason.Load(); reason != nil {
+		return fmt.Errorf("the sandbox ended: %w", *reason)
+	}
 	if cause := a.group.cause(a.limits); cause != "" {
 		return &ExitError{Code: -1, Signal: syscall.SIGKILL, Cause: cause}
 	}
@@ -157,10 +170,16 @@ func (a *Agent) lost(err error) error {
 	return fmt.Errorf("the sandbox ended: %w", err)
 }
 
+// kill ends the environment, and with it every process in it.
+func (a *Agent) kill(reason error) {
+	a.reason.CompareAndSwap(nil, &reason)
+	a.cmd.Process.Kill()
+}
+
 // Close kills what runs, ends the environment and waits until nothing is left of it.
 func (a *Agent) Close() error {
 	a.release()
-	a.cmd.Process.Kill()
+	a.kill(errors.New("it was closed"))
 	for r := range a.replies {
 		closeAll(r.files)
 	}

@@ -106,7 +106,7 @@ func (g *cgroup) join(h hierarchy, pid int, wanted []knob) {
 	for dir := h.own; strings.HasPrefix(dir, h.top); dir = filepath.Dir(dir) {
 		available := wanted
 		if h.unified {
-			available = enabled(dir, wanted)
+			available = enabled(dir, wanted, dir == h.own)
 		}
 		if len(available) > 0 && g.make(dir, pid, available) {
 			return
@@ -117,10 +117,14 @@ func (g *cgroup) join(h hierarchy, pid int, wanted []knob) {
 	}
 }
 
-// enabled returns the knobs that children of a group of the unified hierarchy have.
-func enabled(dir string, wanted []knob) []knob {
+// enabled returns the knobs that children of a group of the unified hierarchy have. The caller's own group may be
+// asked to enable more.
+func enabled(dir string, wanted []knob, own bool) []knob {
 	control := filepath.Join(dir, "cgroup.subtree_control")
 	for _, k := range wanted {
+		if !own {
+			break
+		}
 		os.WriteFile(control, []byte("+"+k.controller), 0o644) // refused when processes are in the group, or it is not ours
 	}
 	data, err := os.ReadFile(control)

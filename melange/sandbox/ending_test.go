@@ -104,6 +104,18 @@ func TestClose(t *testing.T) {
 	must(t, a.Close())
 }
 
+// TestContextOfStart: it is the environment's own end.
+func TestContextOfStart(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	a, err := (&Sandbox{Layers: []string{probeLayer(t)}}).Start(ctx)
+	must(t, err)
+	defer a.Close()
+	time.AfterFunc(50*time.Millisecond, cancel)
+	if _, err := probe(t, a, "sleep", "1h"); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestBrokenWriter(t *testing.T) {
 	a := start(t, Sandbox{Limits: Limits{Output: 1 << 20}})
 	r, w := io.Pipe()
@@ -125,7 +137,7 @@ func TestLostCaller(t *testing.T) {
 		a.Run(t.Context(), Command{Args: []string{"/bin/probe", "beat", "/out/beat"}})
 		return
 	}
-	dir := probeLayer(t, "amd64")
+	dir := probeLayer(t)
 	cmd := exec.Command("/proc/self/exe", "-test.run=^TestLostCaller$")
 	cmd.Env = append(os.Environ(), victimVariable+"="+dir, probesVariable+"="+probes)
 	must(t, cmd.Start())

@@ -115,7 +115,7 @@ func (o operation) open(line int) (int, error) {
 		}
 		return newFilesystem("tmpfs", o.attributes(), options...)
 	case doProc:
-		return newFilesystem("proc", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+		return openProc()
 	case doDevpts:
 		return newFilesystem("devpts", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC, "newinstance", "ptmxmode=0666", "mode=0620")
 	case doBinfmt:
@@ -134,6 +134,16 @@ func (o operation) attributes() uint64 {
 		a |= unix.MOUNT_ATTR_RDONLY
 	}
 	return a
+}
+
+func openProc() (int, error) {
+	fd, err := newFilesystem("proc", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+	if errors.Is(err, unix.EPERM) {
+		// The kernel gives nobody a view of /proc who had only a part of it.
+		return fd, fmt.Errorf("%w; a surrounding container masks parts of /proc: start that with all of it "+
+			"(docker and podman: --security-opt systempaths=unconfined)", err)
+	}
+	return fd, err
 }
 
 func (o operation) openBind() (int, error) {

@@ -69,11 +69,11 @@ func registrations(t *testing.T) string {
 // TestBothArchitectures: a cross build's root is native, and what it has built runs as well.
 func TestBothArchitectures(t *testing.T) {
 	a := start(t, Sandbox{
-		Layers:    []string{layer(t, map[string]string{"bin/probe": "@amd64"})},
+		Layers:    []string{layer(t, map[string]string{"bin/probe": "@native"})},
 		Mounts:    []Mount{{Source: layer(t, map[string]string{"conftest": "@arm64"}), Target: "/home/build"}},
 		Emulators: map[string]string{"aarch64": foreignEmulator(t)},
 	})
-	if out := expect(t, a, "arch"); out != "amd64" {
+	if out := expect(t, a, "arch"); out != runtime.GOARCH {
 		t.Errorf("got %q", out)
 	}
 	var out strings.Builder
@@ -107,4 +107,13 @@ func TestHostEmulators(t *testing.T) {
 			t.Errorf("%s: %v", tc.arch, err)
 		}
 	}
+}
+
+func FuzzParseRegistered(f *testing.F) {
+	f.Add("enabled\nflags: F\nmagic 7f45\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		if magic, ok := parseRegistered(text); ok && magic == "" {
+			t.Error("a registration without magic")
+		}
+	})
 }

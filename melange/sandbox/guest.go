@@ -9,7 +9,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"syscall"
 
 	"distro.internal/shared/filetree"
@@ -20,9 +20,36 @@ import (
 type guest struct {
 	wire         *wire
 	launchers    launchers
-	measured     []*os.File             // folders of the host whose size is limited
-	memoryMounts []string               // filesystems whose content counts as memory
-	cause        atomic.Pointer[string] // the limit that ended the running command
+	measured     []*os.File // folders of the host whose size is limited
+	memoryMounts []string   // filesystems whose content counts as memory
+}
+
+// execution is one command and what it started.
+type execution struct {
+	mu    sync.Mutex
+	over  bool
+	cause string // the limit that ended it
+}
+
+// end kills everything, unless it is over: by then it might be the next command that is killed. The first cause
+// is the cause.
+func (x *execution) end(cause string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.over {
+		return
+	}
+	if x.cause == "" {
+		x.cause = cause
+	}
+	killAll()
+}
+
+func (x *execution) finish() (cause string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.over = true
+	return x.cause
 }
 
 // serve answers requests until the caller is gone. Commands are forked before the next request is read, so a
@@ -70,7 +97,6 @@ func (g *guest) prepare() error {
 
 // run starts the command and answers when it and all that it started are gone.
 func (g *guest) run(r *run, files []*os.File) {
-	g.cause.Store(nil)
 	from := g.launchers.private
 	if r.Network {
 		from = g.launchers.shared
@@ -85,17 +111,13 @@ func (g *guest) run(r *run, files []*os.File) {
 		g.wire.send(reply{Error: err.Error()})
 		return
 	}
-	done := make(chan struct{})
-	go g.watch(r.Limits, done)
-	go g.watchDisk(r.Limits, done)
+	x, done := new(execution), make(chan struct{})
+	go g.watch(x, r.Limits, done)
+	go g.watchDisk(x, r.Limits, done)
 	go func() {
 		status := reap(pid)
 		close(done)
-		answer := reply{Status: status, Full: full("/")}
-		if cause := g.cause.Load(); cause != nil {
-			answer.Cause = *cause
-		}
-		g.wire.send(answer)
+		g.wire.send(reply{Status: status, Cause: x.finish(), Full: full("/")})
 	}()
 }
 

@@ -12,8 +12,8 @@ import (
 // caller they may belong to strangers, inside a namespace like the one that made them they belong to root. What is
 // missing is no error.
 func Remove(ctx context.Context, dirs ...string) error {
-	if os.Geteuid() == 0 {
-		return removeAll(dirs)
+	if err := removeAll(dirs); err == nil || os.Geteuid() == 0 {
+		return err
 	}
 	var absolute []string
 	for _, dir := range dirs {

@@ -103,7 +103,7 @@ func (a *Agent) await(ctx context.Context, s *streams) (*reply, string) {
 				kill(why)
 			}
 		case <-overdue:
-			a.cmd.Process.Kill()
+			a.kill(fmt.Errorf("a command did not die (%s)", cause))
 		}
 	}
 }

@@ -56,6 +56,9 @@ const (
 )
 
 // Mount is something that appears at Target, an absolute path inside. Missing parents are made.
+//
+// When the caller is root, root inside is the same id on the host's disks: what commands leave in a writable Source, setuid
+// files among it, should lie below a folder that others cannot enter.
 type Mount struct {
 	Kind     Kind // Bind when empty
 	Source   string

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,7 +43,7 @@ func runTests(m *testing.M) (int, error) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return 0, err
 	}
-	for _, arch := range []string{"amd64", "arm64"} {
+	for _, arch := range slices.Compact([]string{runtime.GOARCH, "arm64"}) {
 		cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, arch), "./testdata/probe")
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+arch)
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -53,10 +54,10 @@ func runTests(m *testing.M) (int, error) {
 	return m.Run(), nil
 }
 
-// probeLayer makes a layer with the probe of an architecture as /bin/probe, and nothing else.
-func probeLayer(t testing.TB, arch string) string {
+// probeLayer makes a layer with the probe as /bin/probe, and nothing else.
+func probeLayer(t testing.TB) string {
 	t.Helper()
-	return layer(t, map[string]string{"bin/probe": "@" + arch})
+	return layer(t, map[string]string{"bin/probe": "@native"})
 }
 
 // layer makes a folder of files. Content that begins with "@" is the probe of an architecture, with ">" a link,
@@ -71,7 +72,7 @@ func layer(t testing.TB, content map[string]string) string {
 		case strings.HasSuffix(name, "/"):
 			must(t, os.MkdirAll(file, 0o755))
 		case strings.HasPrefix(text, "@"):
-			program, err := os.ReadFile(filepath.Join(probes, text[1:]))
+			program, err := os.ReadFile(filepath.Join(probes, strings.Replace(text[1:], "native", runtime.GOARCH, 1)))
 			must(t, err)
 			must(t, os.WriteFile(file, program, 0o755))
 		case strings.HasPrefix(text, ">"):
@@ -94,7 +95,7 @@ func must(t testing.TB, err error) {
 func start(t testing.TB, s Sandbox) *Agent {
 	t.Helper()
 	if s.Layers == nil {
-		s.Layers = []string{probeLayer(t, "amd64")}
+		s.Layers = []string{probeLayer(t)}
 	}
 	a, err := s.Start(t.Context())
 	must(t, err)
@@ -187,7 +188,7 @@ func TestCommand(t *testing.T) {
 }
 
 func TestCommandThatCannotRun(t *testing.T) {
-	a := start(t, Sandbox{Layers: []string{layer(t, map[string]string{"bin/probe": "@amd64", "bin/text": "no program"})}})
+	a := start(t, Sandbox{Layers: []string{layer(t, map[string]string{"bin/probe": "@native", "bin/text": "no program"})}})
 	for _, tc := range []struct {
 		c    Command
 		want string

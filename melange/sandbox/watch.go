@@ -26,7 +26,7 @@ type usage struct {
 	tasks  int   // processes and threads
 }
 
-func (g *guest) watch(l Limits, done <-chan struct{}) {
+func (g *guest) watch(x *execution, l Limits, done <-chan struct{}) {
 	if l.Memory <= 0 && l.Pids <= 0 {
 		return
 	}
@@ -39,19 +39,13 @@ func (g *guest) watch(l Limits, done <-chan struct{}) {
 		}
 		u := g.measure(l)
 		if cause := g.excess(u, l); cause != "" {
-			g.end(cause)
+			x.end(cause)
 		}
 		pause = watchSlow
 		if u.memory > l.Memory/2 || u.tasks > l.Pids/2 {
 			pause = watchFast
 		}
 	}
-}
-
-// end kills the command. The first cause is the cause.
-func (g *guest) end(cause string) {
-	g.cause.CompareAndSwap(nil, &cause)
-	killAll()
 }
 
 // excess names the limit that is exceeded. Memory is measured in two ways: the cheap one counts a page once
@@ -172,7 +166,7 @@ const (
 )
 
 // watchDisk ends a command that fills the disk. A writable layer in memory needs no watch, it has a size.
-func (g *guest) watchDisk(l Limits, done <-chan struct{}) {
+func (g *guest) watchDisk(x *execution, l Limits, done <-chan struct{}) {
 	if l.Disk <= 0 || len(g.measured) == 0 {
 		return
 	}
@@ -184,7 +178,7 @@ func (g *guest) watchDisk(l Limits, done <-chan struct{}) {
 		}
 		begin := time.Now()
 		if g.onDisk() > l.Disk {
-			g.end(causeDisk(l))
+			x.end(causeDisk(l))
 		}
 		pause = max(diskPause, diskShare*time.Since(begin))
 	}
