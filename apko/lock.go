@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"distro.internal/apko/image"
 	"github.com/spf13/cobra"
 )
 
@@ -36,7 +37,7 @@ func (m *machine) runLock(ctx context.Context, o *options, config, output string
 	if lock, err = s.builder.Complete(ctx, lock, s.sources...); err != nil {
 		return err
 	}
-	lock.Config.Name = filepath.Base(config)
+	lock.Config = image.LockConfig{Name: filepath.Base(config), Digest: s.digest}
 	if output == "" {
 		output = strings.TrimSuffix(config, filepath.Ext(config)) + ".lock.json"
 	}

@@ -55,6 +55,7 @@ func (o *options) registerLock(cmd *cobra.Command) {
 // session is what a command works with: the image file, read and complemented by the flags.
 type session struct {
 	config  *image.Config
+	digest  string // of the configuration without the annotations of flags, which a lock has nothing to say about
 	archs   []apk.Arch
 	sources []repository.Source
 	builder *build.Builder
@@ -69,6 +70,12 @@ func (m *machine) session(ctx context.Context, o *options, file string) (*sessio
 	if s.config, err = o.complement(written); err != nil {
 		return nil, err
 	}
+	if s.digest, err = s.config.Digest(); err != nil {
+		return nil, err
+	}
+	if s.config, err = o.annotate(s.config); err != nil {
+		return nil, err
+	}
 	if s.archs, err = o.architectures(s.config); err != nil {
 		return nil, err
 	}
@@ -79,13 +86,25 @@ func (m *machine) session(ctx context.Context, o *options, file string) (*sessio
 	return s, err
 }
 
-// complement is the image file with what the flags add.
+// complement is the image file with the repositories, keys and packages of the flags.
 func (o *options) complement(c *image.Config) (*image.Config, error) {
 	more := *c
 	more.Contents.Repositories = slices.Concat(c.Contents.Repositories, o.repositories)
 	more.Contents.BuildRepositories = slices.Concat(c.Contents.BuildRepositories, o.buildRepositories)
 	more.Contents.Keyring = slices.Concat(c.Contents.Keyring, o.keys)
 	more.Contents.Packages = slices.Concat(c.Contents.Packages, o.packages)
+	if _, err := more.World(); err != nil {
+		return nil, fmt.Errorf("--package-append: %w", err)
+	}
+	return &more, nil
+}
+
+// annotate adds the annotations of the flags.
+func (o *options) annotate(c *image.Config) (*image.Config, error) {
+	if len(o.annotations) == 0 {
+		return c, nil
+	}
+	more := *c
 	more.Annotations = make(map[string]string)
 	for key, value := range c.Annotations {
 		more.Annotations[key] = value
@@ -100,9 +119,6 @@ func (o *options) complement(c *image.Config) (*image.Config, error) {
 			return nil, fmt.Errorf("--annotations %s: %w", a, err)
 		}
 		more.Annotations[key], given[key] = value, true
-	}
-	if _, err := more.World(); err != nil {
-		return nil, fmt.Errorf("--package-append: %w", err)
 	}
 	return &more, nil
 }
@@ -282,16 +298,11 @@ func (s *session) locked(ctx context.Context, o *options) (*image.Lock, error) {
 	if err != nil {
 		return nil, err
 	}
-	want, err := s.config.Digest()
-	if err != nil {
-		return nil, err
-	}
 	switch have := lock.Config.Digest; {
 	case have == "" || strings.HasPrefix(have, "sha256-"):
 		clog.FromContext(ctx).Warnf("the lock %s does not tell in our way which image file it was made for", o.lockFile)
-	case have != want:
+	case have != s.digest:
 		return nil, fmt.Errorf("the lock %s was made for another image file or other flags: lock it again", o.lockFile)
 	}
-	lock.Config.Digest = want
 	return lock.Only(s.archs)
 }

@@ -37,6 +37,9 @@ func (m *machine) runShowConfig(o *options, file string) error {
 	if err != nil {
 		return err
 	}
+	if c, err = o.annotate(c); err != nil {
+		return err
+	}
 	text, err := c.Written()
 	if err != nil {
 		return err
