@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"hash"
 	"maps"
 	"slices"
 	"strconv"
@@ -29,7 +28,6 @@ type Digests struct {
 func (p *Plan) Digests() Digests {
 	var build, metadata, test digester
 	for _, d := range []*digester{&build, &metadata, &test} {
-		d.hash = sha256.New()
 		d.add("version", digestVersion)
 		d.add("name", p.Name)
 		d.add("arch", string(p.Arch))
@@ -88,15 +86,16 @@ func (p *Plan) addMetadata(d *digester) {
 }
 
 // digester writes named values with their lengths, so that no two different plans write the same bytes.
-type digester struct{ hash hash.Hash }
+type digester struct{ written []byte }
 
-func (d *digester) sum() string { return hex.EncodeToString(d.hash.Sum(nil)) }
+func (d *digester) sum() string {
+	sum := sha256.Sum256(d.written)
+	return hex.EncodeToString(sum[:])
+}
 
 func (d *digester) write(s string) {
-	var length [8]byte
-	binary.BigEndian.PutUint64(length[:], uint64(len(s)))
-	d.hash.Write(length[:])
-	d.hash.Write([]byte(s))
+	d.written = binary.BigEndian.AppendUint64(d.written, uint64(len(s)))
+	d.written = append(d.written, s...)
 }
 
 func (d *digester) add(name, value string) {
