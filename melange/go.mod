@@ -6,6 +6,7 @@ require distro.internal/shared v0.0.0
 
 require (
 	dario.cat/mergo v1.0.0 // indirect
+	distro.internal/pipelines v0.0.0
 	github.com/Microsoft/go-winio v0.6.2 // indirect
 	github.com/ProtonMail/go-crypto v1.1.6 // indirect
 	github.com/chainguard-dev/clog v1.8.0 // indirect
@@ -41,3 +42,5 @@ require (
 )
 
 replace distro.internal/shared => ../shared
+
+replace distro.internal/pipelines => ../pipelines
