@@ -9,7 +9,9 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -173,6 +175,17 @@ func TestJudgeInstall(t *testing.T) {
 	}
 	if out := j.apk("info", "--root", j.path("root"), "-e", "odd"); out != "odd\n" {
 		t.Errorf("info says %q", out)
+	}
+	j.publish(baseSample(), oddSample(), sample{
+		p:       Package{Name: "app", Version: "2.0-r1", Depends: deps("odd")},
+		entries: []filetree.Entry{file("usr/bin/app2", 0o755, "new")},
+	})
+	j.apk("upgrade", "--root", j.path("root"), "--no-scripts", "--repository", j.path("repo"))
+	if out := j.apk("info", "--root", j.path("root"), "-L", "app"); !strings.Contains(out, "app-2.0-r1 contains:\nusr/bin/app2\n") {
+		t.Errorf("after upgrade:\n%s", out)
+	}
+	if _, err := os.Stat(j.path("root/usr/bin/app")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("upgrade leaves the old file: %v", err)
 	}
 	j.apk("del", "--root", j.path("root"), "--no-scripts", "app")
 	if out := j.apk("info", "--root", j.path("root")); out != "" {

@@ -186,13 +186,6 @@ func (s *sums) Write(p []byte) (int, error) {
 
 func (s *sums) checksum() Checksum { return Checksum(s.sha1.Sum(nil)) }
 
-// A verdict is how a section was found to be trustworthy.
-type verdict struct {
-	signatures []string // names of the keys that signed, checked or not
-	signedBy   string   // the key that vouches, if one was asked for
-	sums       *sums
-}
-
 // head reads the signature sections, if there are any, and the section behind
 // them, uncompressed and unverified.
 func (m *members) head(limit int64, raw io.Writer) ([]signature, []byte, *sums, error) {
@@ -248,35 +241,26 @@ func (m *members) verified(v Verify, limit int64) ([]byte, error) {
 	return body, nil
 }
 
-// judge checks a section against what it must be vouched for by.
-func (v Verify) judge(signatures []signature, s *sums) (verdict, error) {
-	d := verdict{sums: s}
-	for _, sig := range signatures {
-		if name, ok := keyName(sig.name); ok {
-			d.signatures = append(d.signatures, name)
-		}
-	}
+// judge checks a section against what it must be vouched for by, and returns
+// the key that does, if a keyring was given.
+func (v Verify) judge(signatures []signature, s *sums) (signedBy string, err error) {
 	if v.Checksum != nil && *v.Checksum != s.checksum() {
-		return d, fmt.Errorf("%w: it is %s, not %s", ErrChecksum, s.checksum(), *v.Checksum)
+		return "", fmt.Errorf("%w: it is %s, not %s", ErrChecksum, s.checksum(), *v.Checksum)
 	}
 	if v.Insecure || v.Checksum != nil && v.Keyring == nil {
-		return d, nil
+		return "", nil
 	}
-	var err error
-	d.signedBy, err = v.signer(signatures, s)
-	return d, err
+	return v.signer(signatures, s)
 }
 
 // signer returns the first trusted key that signed the section.
 func (v Verify) signer(signatures []signature, s *sums) (string, error) {
 	sha1Only := false
-	var names []string
 	for _, sig := range signatures {
 		name, ok := keyName(sig.name)
 		if !ok {
 			continue
 		}
-		names = append(names, name)
 		key := v.Keyring[name]
 		if key == nil {
 			continue
@@ -294,13 +278,24 @@ func (v Verify) signer(signatures []signature, s *sums) (string, error) {
 		}
 		return name, nil
 	}
+	names := keyNames(signatures)
 	switch {
 	case sha1Only:
 		return "", fmt.Errorf("%w: signed over SHA-1 only", ErrUntrusted)
-	case len(names) == 0:
+	case names == nil:
 		return "", fmt.Errorf("%w: it has no signature", ErrUntrusted)
 	}
 	return "", fmt.Errorf("%w: signed by %s", ErrUntrusted, strings.Join(names, ", "))
+}
+
+func keyNames(signatures []signature) []string {
+	var names []string
+	for _, sig := range signatures {
+		if name, ok := keyName(sig.name); ok {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // keyName returns the key that a signature file is named after, if it is of a

@@ -96,12 +96,12 @@ func openPackage(r io.Reader, v Verify, raw io.Writer) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, err := v.judge(signatures, s)
+	signedBy, err := v.judge(signatures, s)
 	if err != nil {
 		return nil, err
 	}
 	p := &Reader{
-		Scripts: Scripts{}, Control: map[string][]byte{}, Signatures: d.signatures, SignedBy: d.signedBy,
+		Scripts: Scripts{}, Control: map[string][]byte{}, Signatures: keyNames(signatures), SignedBy: signedBy,
 		ControlSHA256: [32]byte(s.sha256.Sum(nil)), members: m, limits: v.Limits,
 	}
 	if err := p.parseControl(control); err != nil {
