@@ -395,30 +395,32 @@ func TestKilled(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(20*time.Millisecond + rand.N(120*time.Millisecond))
+		for limit := time.Now().Add(time.Minute); time.Now().Before(limit); time.Sleep(time.Millisecond) {
+			if g, err := r.Current(); err == nil && g.Number > last {
+				break // it is at work
+			}
+		}
+		time.Sleep(rand.N(50 * time.Millisecond))
 		cmd.Process.Kill()
 		if err := cmd.Wait(); cmd.ProcessState.Exited() {
 			t.Errorf("the publisher gave up by itself: %v", err)
 		}
 		g, err := r.Current()
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
 		if err == nil {
 			err = checkWhole(g)
 		}
 		if err != nil {
 			t.Fatalf("after the kill: %v", err)
 		}
-		if g.Number < last {
+		if g.Number <= last {
 			t.Errorf("generation %d after %d", g.Number, last)
 		}
 		last = g.Number
 	}
 	close(done)
 	wg.Wait()
-	if last < 3 || reads == 0 {
-		t.Errorf("too little has happened: %d generations, %d reads", last, reads)
+	if reads == 0 {
+		t.Error("the reader saw nothing")
 	}
 	if _, err := r.Publish(t.Context(), Change{Replace: true}); err != nil {
 		t.Errorf("after all the kills: %v", err)
