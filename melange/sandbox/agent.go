@@ -33,6 +33,7 @@ type Agent struct {
 	wire   *wire
 	stderr bytes.Buffer // what the stages print when they break; complete when replies is closed
 	group  *cgroup
+	ids    mapping
 	env    []string
 	limits Limits
 
@@ -59,7 +60,7 @@ func spawn(ctx context.Context, stage string, network bool, l Limits) (*Agent, e
 		return nil, err
 	}
 	defer child.Close()
-	a := &Agent{wire: w, limits: l, replies: make(chan answer)}
+	a := &Agent{wire: w, ids: ids, limits: l, replies: make(chan answer)}
 	a.cmd = stageCommand(stage, network, ids)
 	a.cmd.Stderr = &a.stderr
 	a.cmd.ExtraFiles = []*os.File{child}
@@ -70,7 +71,7 @@ func spawn(ctx context.Context, stage string, network bool, l Limits) (*Agent, e
 	go a.listen()
 	a.release = context.AfterFunc(ctx, func() { a.kill(context.Cause(ctx)) })
 	if err == nil && ids.helpers {
-		err = a.mapIDs(ids)
+		err = a.mapIDs()
 	}
 	if err != nil {
 		return nil, errors.Join(err, a.Close())
@@ -104,8 +105,8 @@ func stageCommand(stage string, network bool, ids mapping) *exec.Cmd {
 	return cmd
 }
 
-func (a *Agent) mapIDs(ids mapping) error {
-	if err := ids.write(a.cmd.Process.Pid); err != nil {
+func (a *Agent) mapIDs() error {
+	if err := a.ids.write(a.cmd.Process.Pid); err != nil {
 		return err
 	}
 	if err := a.wire.send(request{}); err != nil {

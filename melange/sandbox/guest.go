@@ -20,6 +20,7 @@ import (
 type guest struct {
 	wire         *wire
 	launchers    launchers
+	setgroups    bool       // commands may change their groups
 	measured     []*os.File // folders of the host whose size is limited
 	memoryMounts []string   // filesystems whose content counts as memory
 }
@@ -92,7 +93,25 @@ func (g *guest) prepare() error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("protecting the agent: %w", err)
 	}
-	return os.NewSyscallError("setrlimit", unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}))
+	return setRlimits()
+}
+
+// setRlimits makes what commands may use the same whoever the caller is, as far as the caller itself may.
+func setRlimits() error {
+	for _, r := range []struct {
+		resource int
+		soft     uint64
+	}{{unix.RLIMIT_CORE, 0}, {unix.RLIMIT_NOFILE, 1 << 16}, {unix.RLIMIT_STACK, 8 << 20}} {
+		var l unix.Rlimit
+		if err := unix.Getrlimit(r.resource, &l); err != nil {
+			return os.NewSyscallError("getrlimit", err)
+		}
+		l.Cur = min(r.soft, l.Max)
+		if err := unix.Setrlimit(r.resource, &l); err != nil {
+			return os.NewSyscallError("setrlimit", err)
+		}
+	}
+	return nil
 }
 
 // run starts the command and answers when it and all that it started are gone.
@@ -145,7 +164,7 @@ func (g *guest) start(r *run, files []*os.File) (int, error) {
 	}
 	attr := &syscall.ProcAttr{Dir: r.Dir, Env: r.Env, Sys: &syscall.SysProcAttr{Setsid: true}}
 	if r.UID != 0 || r.GID != 0 {
-		attr.Sys.Credential = &syscall.Credential{Uid: uint32(r.UID), Gid: uint32(r.GID), NoSetGroups: !maySetGroups()}
+		attr.Sys.Credential = &syscall.Credential{Uid: uint32(r.UID), Gid: uint32(r.GID), NoSetGroups: !g.setgroups}
 	}
 	if r.TTY {
 		master, slave, err := openTerminal(r.UID, r.GID)
@@ -169,12 +188,6 @@ func (g *guest) start(r *run, files []*os.File) (int, error) {
 		return 0, &fs.PathError{Op: "exec", Path: program, Err: err}
 	}
 	return pid, nil
-}
-
-// maySetGroups: a namespace of a single id must keep the caller's groups.
-func maySetGroups() bool {
-	data, err := os.ReadFile("/proc/self/setgroups")
-	return err == nil && strings.TrimSpace(string(data)) == "allow"
 }
 
 // reap waits for the command, kills what it left behind, and returns when process 1 is alone. All orphans are

@@ -28,6 +28,19 @@ func TestParseSubordinate(t *testing.T) {
 	}
 }
 
+func TestParseExtents(t *testing.T) {
+	for text, want := range map[string][]syscall.SysProcIDMap{
+		"         0          0 4294967295\n": {{ContainerID: 0, HostID: 0, Size: 65536}},
+		"0 1000 1\n":                         {{ContainerID: 0, HostID: 0, Size: 1}},
+		"0 1000 1\n1 100000 65536\n":         {{ContainerID: 0, HostID: 0, Size: 1}, {ContainerID: 1, HostID: 1, Size: 65535}},
+		"70000 0 5\n":                        nil,
+	} {
+		if got, err := parseExtents(text); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: got %v, %v", text, got, err)
+		}
+	}
+}
+
 func FuzzParseSubordinate(f *testing.F) {
 	f.Add([]byte("builder:100000:65536\n"))
 	f.Add([]byte("builder:4294967295:4294967295"))

@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -9,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"os/user"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -28,7 +28,7 @@ const idRange = 65536
 type mapping struct {
 	uids, gids []syscall.SysProcIDMap
 	helpers    bool // newuidmap and newgidmap have to write it
-	root       bool
+	setgroups  bool // commands may change their groups
 }
 
 func callerMapping() (mapping, error) {
@@ -100,39 +100,62 @@ func parseSubordinate(data []byte, name string, uid int) *syscall.SysProcIDMap {
 	return nil
 }
 
-func rootMapping() (mapping, error) {
-	uids, err := ownRange("/proc/self/uid_map")
-	if err != nil {
-		return mapping{}, err
+// check says whether a command can have the ids.
+func (m mapping) check(uid, gid int) error {
+	if exists(m.uids, uid) && exists(m.gids, gid) {
+		return nil
 	}
-	gids, err := ownRange("/proc/self/gid_map")
-	if err != nil {
-		return mapping{}, err
-	}
-	return mapping{
-		uids: []syscall.SysProcIDMap{{Size: uids}},
-		gids: []syscall.SysProcIDMap{{Size: gids}},
-		root: true,
-	}, nil
+	return fmt.Errorf("the sandbox has no id %d:%d; for more than root, give this user ranges in /etc/subuid and /etc/subgid, "+
+		"and install newuidmap and newgidmap (package uidmap or shadow)", uid, gid)
 }
 
-// ownRange is how many ids from 0 on exist in the caller's own namespace.
-func ownRange(file string) (int, error) {
+func exists(ids []syscall.SysProcIDMap, id int) bool {
+	return slices.ContainsFunc(ids, func(r syscall.SysProcIDMap) bool { return r.ContainerID <= id && id-r.ContainerID < r.Size })
+}
+
+// rootMapping maps what the caller's own namespace has, extent by extent: one that spans two is refused.
+func rootMapping() (m mapping, err error) {
+	if m.uids, err = ownExtents("/proc/self/uid_map"); err != nil {
+		return m, err
+	}
+	if m.gids, err = ownExtents("/proc/self/gid_map"); err != nil {
+		return m, err
+	}
+	m.setgroups = maySetGroups()
+	return m, nil
+}
+
+// maySetGroups: a namespace that an ordinary user made with a single id must keep that user's groups.
+func maySetGroups() bool {
+	data, err := os.ReadFile("/proc/self/setgroups")
+	return err == nil && strings.TrimSpace(string(data)) == "allow"
+}
+
+func ownExtents(file string) ([]syscall.SysProcIDMap, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	end := 0
-	for s := bufio.NewScanner(bytes.NewReader(data)); s.Scan(); {
+	ids, err := parseExtents(string(data))
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", file, err)
+	}
+	return ids, nil
+}
+
+// parseExtents reads an id map as a mapping of the same ids to themselves.
+func parseExtents(text string) ([]syscall.SysProcIDMap, error) {
+	var ids []syscall.SysProcIDMap
+	for line := range strings.Lines(text) {
 		var inside, outside, count int
-		if _, err := fmt.Sscan(s.Text(), &inside, &outside, &count); err != nil {
-			return 0, fmt.Errorf("reading %s: %w", file, err)
+		if _, err := fmt.Sscan(line, &inside, &outside, &count); err != nil {
+			return nil, err
 		}
-		if inside == end {
-			end += count
+		if inside < idRange {
+			ids = append(ids, syscall.SysProcIDMap{ContainerID: inside, HostID: inside, Size: min(count, idRange-inside)})
 		}
 	}
-	return min(end, idRange), nil
+	return ids, nil
 }
 
 // apply lets the new namespace be made with the map already in place, when the caller may write it itself.
@@ -141,7 +164,7 @@ func (m mapping) apply(attr *syscall.SysProcAttr) {
 		return
 	}
 	attr.UidMappings, attr.GidMappings = m.uids, m.gids
-	attr.GidMappingsEnableSetgroups = m.root
+	attr.GidMappingsEnableSetgroups = m.setgroups
 }
 
 // write has the helpers write the maps of a process that waits for them.

@@ -27,6 +27,9 @@ func (a *Agent) Run(ctx context.Context, c Command) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("running %s: %w", c.Args[0], context.Cause(ctx))
 	}
+	if err := a.ids.check(c.UID, c.GID); err != nil {
+		return fmt.Errorf("running %s: %w", c.Args[0], err)
+	}
 	s, inside, err := newStreams(c, a.limits.Output)
 	if err != nil {
 		return fmt.Errorf("running %s: %w", c.Args[0], err)

@@ -172,6 +172,23 @@ func TestCommand(t *testing.T) {
 			t.Errorf("got %q", out)
 		}
 	})
+	t.Run("limits of a process", func(t *testing.T) {
+		if out := expect(t, a, "rlimits"); out != "0\n8388608" {
+			t.Errorf("got %q", out)
+		}
+		if out := expect(t, a, "umask"); out != "022" {
+			t.Errorf("got %q", out)
+		}
+	})
+	t.Run("somebody else", func(t *testing.T) {
+		out, err := probeAs(t.Context(), a, Command{Args: []string{"id"}, UID: 1000, GID: 100})
+		if owners() > 1 && (err != nil || out != "1000 100 true build") {
+			t.Errorf("got %q, %v", out, err)
+		}
+		if owners() == 1 && (err == nil || !strings.Contains(err.Error(), "/etc/subuid")) {
+			t.Errorf("got %q, %v", out, err)
+		}
+	})
 	for _, tc := range []struct {
 		args []string
 		want ExitError

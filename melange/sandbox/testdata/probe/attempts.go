@@ -105,6 +105,17 @@ var attempts = map[string]tool{
 	"dial":   func(args []string) error { return dial(args[0], args[1]) },
 	"open":   func(args []string) error { return open(args[0], os.O_RDONLY) },
 	"append": func(args []string) error { return open(args[0], os.O_WRONLY|os.O_APPEND) },
+	"rlimits": func([]string) error {
+		for _, r := range []int{unix.RLIMIT_CORE, unix.RLIMIT_STACK} {
+			var l unix.Rlimit
+			if err := unix.Getrlimit(r, &l); err != nil {
+				return err
+			}
+			fmt.Println(l.Cur)
+		}
+		return nil
+	},
+	"umask": func([]string) error { fmt.Printf("%03o\n", unix.Umask(0)); return nil },
 	"terminal": func([]string) error {
 		_, err := unix.IoctlGetTermios(0, unix.TCGETS)
 		fmt.Println("terminal:", err == nil)
