@@ -375,6 +375,7 @@ func TestKilled(t *testing.T) {
 			}
 			g, err := r.Current()
 			if err != nil {
+				time.Sleep(time.Millisecond)
 				continue // none yet, or expired while it was looked up
 			}
 			if err = checkWhole(g); err != nil {
@@ -385,10 +386,11 @@ func TestKilled(t *testing.T) {
 				continue
 			}
 			reads++
+			time.Sleep(time.Millisecond)
 		}
 	})
 	last := 0
-	for range 15 {
+	for range 10 {
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), publisherVariable+"="+dir)
 		cmd.Stderr = os.Stderr
