@@ -129,6 +129,11 @@ func (c *commit) explain(world []apk.Dependency, u *Universe) *Conflict {
 		e.tell(n, e.unmetName(n))
 	}
 	for _, k := range c.order {
+		if k.failure.kind == providedTwice {
+			e.tell(e.rivals(k))
+		}
+	}
+	for _, k := range c.order {
 		if n, p := e.failedPack(k); n != nil {
 			e.tell(n, p)
 		}
@@ -182,6 +187,9 @@ func (e *explanation) failedPack(k *pack) (*name, Problem) {
 	f := k.failure
 	switch f.kind {
 	case chosenClosed:
+		if e.told[k.rejection.name] {
+			return nil, Problem{}
+		}
 		return e.closedPack(k)
 	case chosenUntagged:
 		return k.name, Problem{
@@ -190,11 +198,6 @@ func (e *explanation) failedPack(k *pack) (*name, Problem) {
 			Wanted: e.wants(k.isConcernedBy),
 			Fix:    "ask for " + k.Name + "@" + e.firstTag(k),
 		}
-	case providedTwice:
-		p := Problem{Name: f.name.text, What: e.twice(k)}
-		p.Wanted = e.wants(func(d dep) bool { return k.isConcernedBy(d) || f.other.isConcernedBy(d) })
-		p.Fix = e.nearestFix(p.Wanted)
-		return f.name, p
 	case unfulfilled:
 		got := f.dep.name.chosen.pack
 		if got == nil || got != k && got.failure.kind != noFailure {
@@ -247,6 +250,15 @@ func (k *pack) cause() dep {
 		}
 	}
 	return dep{}
+}
+
+// rivals returns the name that k was given though another package has it.
+func (e *explanation) rivals(k *pack) (*name, Problem) {
+	f := k.failure
+	p := Problem{Name: f.name.text, What: e.twice(k)}
+	p.Wanted = e.wants(func(d dep) bool { return k.isConcernedBy(d) || f.other.isConcernedBy(d) })
+	p.Fix = e.nearestFix(p.Wanted)
+	return f.name, p
 }
 
 func (e *explanation) twice(k *pack) string {

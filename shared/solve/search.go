@@ -44,11 +44,10 @@ type nameState struct {
 	chosen   candidate // no pack: it went to nobody
 
 	isDirty          bool
-	recheckDepends   bool // a dependency of a candidate may have become impossible
 	recheckInstallIf bool // a condition of a candidate may have become true or false
 
 	queued    queueKind
-	selfMoved bool // a candidate's install_if holds
+	triggered bool // a candidate's install_if holds
 	dead      bool // no candidate has an install_if that could still come true
 	choice    bool // more than one open candidate, or one not allowed by its tag
 	ready     bool // some candidate may be chosen without being named
@@ -264,7 +263,7 @@ func (s *search) review(n *name) {
 	var first *pack
 	options, foreign := 0, 0
 	ready := false
-	n.selfMoved, n.dead = false, true
+	n.triggered, n.dead = false, true
 	for _, c := range s.candidatesOf(n) {
 		c.merging = false
 		if c.open && recheckDepends {
@@ -276,7 +275,7 @@ func (s *search) review(n *name) {
 		if recheckInstallIf {
 			s.checkInstallIf(c.pack)
 		}
-		n.selfMoved = n.selfMoved || c.triggered
+		n.triggered = n.triggered || c.triggered
 		n.dead = n.dead && c.barred
 		ready = ready || c.triggered
 		if n.demand == 0 {
@@ -468,7 +467,7 @@ func (s *search) decide(n *name) {
 
 func (s *search) best(n *name) candidate {
 	var best candidate
-	if n.demand == 0 && !n.selfMoved {
+	if n.demand == 0 && !n.triggered {
 		return best
 	}
 	for _, c := range s.candidatesOf(n) {
@@ -541,7 +540,7 @@ func (s *search) enqueue(n *name, again bool) {
 	case n.queued == inForced:
 		return
 	case n.queued == notQueued:
-		if n.demand == 0 && !n.selfMoved && !n.probed {
+		if n.demand == 0 && !n.triggered && !n.probed {
 			return
 		}
 	case !forced && !again:
