@@ -86,8 +86,8 @@ func (m *machine) make(ctx context.Context, o *making, config string) (*build.Re
 		return nil, err
 	}
 	for _, a := range result.Archs {
-		if len(a.Scripts) > 0 {
-			clog.FromContext(ctx).Infof("%s: scripts that were not run: of %s", a.Name, strings.Join(a.Scripts, " "))
+		for _, note := range a.Notes {
+			clog.FromContext(ctx).Infof("%s: %s", a.Name, note)
 		}
 	}
 	return result, nil

@@ -10,10 +10,12 @@ package build
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"distro.internal/apko/image"
@@ -57,7 +59,7 @@ type Arch struct {
 	Image    *oci.Image
 	SBOM     []byte   // SPDX in JSON
 	Packages []string // name-version, in install order
-	Scripts  []string // packages whose scripts were not run
+	Notes    []string // what a disk would have and the image has not, for people
 }
 
 // Build makes the image of a lock, all its architectures. Packages are fetched from the lock's addresses; a source that
@@ -65,67 +67,65 @@ type Arch struct {
 func (b *Builder) Build(ctx context.Context, c *image.Config, lock *image.Lock, sources ...repository.Source) (*Result, error) {
 	archs := lock.Archs()
 	if len(archs) == 0 {
-		return nil, fmt.Errorf("building image: the lock has no packages")
+		return nil, errors.New("building image: the lock has no packages")
 	}
-	list := make([]built, len(archs))
-	newest := time.Time{}
-	for i, arch := range archs {
-		var err error
-		if list[i], err = b.buildArch(ctx, c, lock, arch, sources); err != nil {
+	slices.SortFunc(archs, func(a, b apk.Arch) int {
+		return strings.Compare(oci.PlatformOf(a).String(), oci.PlatformOf(b).String())
+	})
+	var list []*made
+	for _, arch := range archs {
+		m, err := b.buildArch(ctx, c, lock, arch, sources)
+		if err != nil {
 			return nil, fmt.Errorf("building image for %s: %w", arch, err)
 		}
-		if t := list[i].created; t.After(newest) {
-			newest = t
-		}
+		list = append(list, m)
 	}
-	return b.result(c, list, newest)
+	return b.result(c, archs, list)
 }
 
-// built is the image of one architecture before it is described.
-type built struct {
-	arch    Arch
-	root    *root
-	layerOf []int
-	created time.Time
+// buildArch makes the image of one architecture, or remembers it.
+func (b *Builder) buildArch(ctx context.Context, c *image.Config, lock *image.Lock, arch apk.Arch, sources []repository.Source) (*made, error) {
+	key, err := b.key(c, lock, arch)
+	if err != nil {
+		return nil, err
+	}
+	if m, err := b.recall(key); !gone(err) {
+		return m, err
+	}
+	m, err := b.makeArch(ctx, c, lock, arch, sources)
+	if err != nil {
+		return nil, err
+	}
+	return m, b.remember(key, m)
 }
 
-func (b *Builder) buildArch(ctx context.Context, c *image.Config, lock *image.Lock, arch apk.Arch, sources []repository.Source) (built, error) {
+func (b *Builder) makeArch(ctx context.Context, c *image.Config, lock *image.Lock, arch apk.Arch, sources []repository.Source) (*made, error) {
 	parts, err := b.parts(ctx, lock, arch, sources)
 	if err != nil {
-		return built{}, err
+		return nil, err
 	}
 	r, err := newRoot(parts)
 	if err != nil {
-		return built{}, err
+		return nil, err
 	}
 	if err := r.configure(c, lock, arch); err != nil {
-		return built{}, err
+		return nil, err
 	}
 	layers, layerOf, err := b.layers(ctx, r, c.Layering)
 	if err != nil {
-		return built{}, err
+		return nil, err
 	}
-	created := b.Created
-	if created.IsZero() {
-		created = r.when
+	m := &made{Notes: r.notes}
+	if m.Run, err = b.runConfig(c, r); err != nil {
+		return nil, err
 	}
-	run, err := b.runConfig(c, r, created)
-	if err != nil {
-		return built{}, err
+	for _, l := range layers {
+		m.Layers = append(m.Layers, *l)
 	}
-	m, err := oci.NewImage(arch, run, layers...)
-	if err != nil {
-		return built{}, err
-	}
-	out := built{arch: Arch{Name: arch, Image: m}, root: r, layerOf: layerOf, created: created}
 	for _, p := range parts {
-		name := p.Package.Name + "-" + string(p.Package.Version)
-		out.arch.Packages = append(out.arch.Packages, name)
-		if len(p.Scripts) > 0 {
-			out.arch.Scripts = append(out.arch.Scripts, name)
-		}
+		m.Packages = append(m.Packages, p.Package.Name+"-"+string(p.Package.Version))
 	}
-	return out, nil
+	return m, b.describe(m, r, c, arch, layerOf)
 }
 
 // parts reads the packages of the lock, several at once.
@@ -153,6 +153,7 @@ func (r *root) configure(c *image.Config, lock *image.Lock, arch apk.Arch) error
 		func() error { return r.certificates(c.Certificates) },
 		func() error { return r.paths(c.Paths) },
 		func() error { return r.packageDatabase(c, lock, arch) },
+		r.note,
 	} {
 		if err := step(); err != nil {
 			return err
@@ -161,7 +162,7 @@ func (r *root) configure(c *image.Config, lock *image.Lock, arch apk.Arch) error
 	return nil
 }
 
-func (b *Builder) runConfig(c *image.Config, r *root, created time.Time) (oci.Config, error) {
+func (b *Builder) runConfig(c *image.Config, r *root) (oci.Config, error) {
 	entrypoint, cmd, err := c.Command()
 	if err != nil {
 		return oci.Config{}, err
@@ -169,6 +170,10 @@ func (b *Builder) runConfig(c *image.Config, r *root, created time.Time) (oci.Co
 	user, err := r.runAs(c.Accounts.RunAs)
 	if err != nil {
 		return oci.Config{}, err
+	}
+	created := b.Created
+	if created.IsZero() {
+		created = r.when
 	}
 	return oci.Config{
 		Created: created, Author: b.Tool, User: user, Env: c.Env(), Entrypoint: entrypoint, Cmd: cmd,
@@ -190,58 +195,41 @@ func annotations(c *image.Config, created time.Time) map[string]string {
 	return all
 }
 
-// result joins the images of all architectures and describes them.
-func (b *Builder) result(c *image.Config, list []built, created time.Time) (*Result, error) {
-	slices.SortFunc(list, func(a, b built) int { return compareArch(a.arch.Name, b.arch.Name) })
-	images := make([]*oci.Image, len(list))
-	for i := range list {
-		images[i] = list[i].arch.Image
+// result joins the images of all architectures. The index is as old as the youngest of them.
+func (b *Builder) result(c *image.Config, archs []apk.Arch, list []*made) (*Result, error) {
+	created := time.Time{}
+	whole := sbom.Index{Name: title(c), Creator: b.Tool}
+	result := &Result{}
+	var images []*oci.Image
+	for i, m := range list {
+		img, err := m.image(archs[i], b.CAS)
+		if err != nil {
+			return nil, err
+		}
+		images = append(images, img)
+		result.Archs = append(result.Archs, Arch{Name: archs[i], Image: img, SBOM: m.sbom, Packages: m.Packages, Notes: m.Notes})
+		whole.Images = append(whole.Images, sbom.Variant{Image: b.header(m, c, img), Namespace: m.Namespace, Encoded: m.sbom})
+		if m.Run.Created.After(created) {
+			created = m.Run.Created
+		}
 	}
 	index, err := oci.NewIndex(annotations(c, created), images...)
 	if err != nil {
 		return nil, err
 	}
-	result := &Result{Index: index}
-	whole := sbom.Index{
-		Name: c.Annotations["org.opencontainers.image.title"], Digest: index.Descriptor.Digest,
-		MediaType: index.Descriptor.MediaType, Creator: b.Tool, Created: created,
-	}
-	for i := range list {
-		variant, err := b.variant(c, &list[i])
-		if err != nil {
-			return nil, fmt.Errorf("describing image for %s: %w", list[i].arch.Name, err)
-		}
-		whole.Images = append(whole.Images, variant)
-		list[i].arch.SBOM = variant.Encoded
-		result.Archs = append(result.Archs, list[i].arch)
-	}
+	result.Index, whole.Created = index, created
+	whole.Digest, whole.MediaType = index.Descriptor.Digest, index.Descriptor.MediaType
 	d, err := whole.Document()
 	if err != nil {
 		return nil, err
 	}
-	result.SBOM, err = encodeSBOM(d)
-	return result, err
-}
-
-func compareArch(a, b apk.Arch) int {
-	return bytes.Compare([]byte(oci.PlatformOf(a).String()), []byte(oci.PlatformOf(b).String()))
-}
-
-func (b *Builder) variant(c *image.Config, m *built) (sbom.Variant, error) {
-	described, err := b.describe(m.root, c, m.arch.Image, m.layerOf, m.created)
-	if err != nil {
-		return sbom.Variant{}, err
+	var encoded bytes.Buffer
+	if err := d.Encode(&encoded); err != nil {
+		return nil, err
 	}
-	d, err := described.Document()
-	if err != nil {
-		return sbom.Variant{}, err
-	}
-	encoded, err := encodeSBOM(d)
-	return sbom.Variant{Image: described, Document: d, Encoded: encoded}, err
+	result.SBOM = encoded.Bytes()
+	return result, nil
 }
 
-func encodeSBOM(d *sbom.Document) ([]byte, error) {
-	var b bytes.Buffer
-	err := d.Encode(&b)
-	return b.Bytes(), err
-}
+// title is what the image calls itself, if it does.
+func title(c *image.Config) string { return c.Annotations["org.opencontainers.image.title"] }

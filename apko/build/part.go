@@ -43,13 +43,20 @@ func (b *Builder) part(ctx context.Context, p image.LockPackage, file func(conte
 	result, err := b.CAS.Result(key.Digest())
 	if err == nil {
 		err = t.recall(result)
-	} else if errors.Is(err, fs.ErrNotExist) {
+	}
+	if gone(err) {
+		*t = part{store: b.CAS, file: file}
 		err = t.make(ctx, p, key.Digest())
 	}
 	if err != nil {
 		return nil, fmt.Errorf("package %s-%s: %w", p.Name, p.Version, err)
 	}
 	return t, t.agrees(p)
+}
+
+// gone reports whether something stored is not there, or not any more what it was.
+func gone(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, cas.ErrCorrupt)
 }
 
 func (t *part) recall(r *cas.Result) error {
@@ -251,7 +258,7 @@ func recallSegment(r *cas.Result) (oci.Segment, error) {
 // checked compares a file's checksum at its end. A checksum that is not known is not compared.
 type checked struct {
 	io.Reader
-	io.Closer
+	file *os.File
 	path string
 	want apk.Checksum
 	hash hash.Hash
@@ -261,7 +268,10 @@ func (c *checked) Read(p []byte) (int, error) {
 	n, err := c.Reader.Read(p)
 	c.hash.Write(p[:n])
 	if err == io.EOF && !c.want.IsZero() && apk.Checksum(c.hash.Sum(nil)) != c.want {
-		err = fmt.Errorf("reading %s: the stored bytes were changed", c.path)
+		os.Remove(c.file.Name())
+		err = fmt.Errorf("reading %s: %w", c.path, oci.ErrDamaged)
 	}
 	return n, err
 }
+
+func (c *checked) Close() error { return c.file.Close() }

@@ -22,6 +22,7 @@ type root struct {
 	db    apk.Installed
 	home  map[string]place  // path of every file that is in the segment of a part, unchanged
 	links map[string]string // symbolic links that stand where some package has a directory, to where they lead
+	notes []string          // what a disk would have and this tree has not
 	when  time.Time         // of everything that is made here: when the newest package was built
 }
 

@@ -3,11 +3,12 @@ package build
 import (
 	"bytes"
 	"cmp"
+	"fmt"
 	"strings"
-	"time"
 
 	"distro.internal/apko/image"
 	"distro.internal/apko/oci"
+	"distro.internal/shared/apk"
 	"distro.internal/shared/sbom"
 )
 
@@ -34,31 +35,49 @@ func (r *root) system() (sbom.OS, error) {
 }
 
 // describe writes what the image is made of.
-func (b *Builder) describe(r *root, c *image.Config, m *oci.Image, layerOf []int, created time.Time) (sbom.Image, error) {
-	system, err := r.system()
+func (b *Builder) describe(m *made, r *root, c *image.Config, arch apk.Arch, layerOf []int) error {
+	var err error
+	if m.System, err = r.system(); err != nil {
+		return err
+	}
+	img, err := m.image(arch, b.CAS)
 	if err != nil {
-		return sbom.Image{}, err
+		return err
 	}
-	d := sbom.Image{
-		Name: c.Annotations["org.opencontainers.image.title"], Digest: m.Manifest.Digest, Arch: m.Manifest.Platform.String(), MediaType: m.Manifest.MediaType,
-		OS: system, Creator: b.Tool, Created: created,
-	}
-	d.SourceURL, d.Revision = c.Source()
+	about := b.header(m, c, img)
+	about.SourceURL, about.Revision = c.Source()
 	for _, l := range m.Layers {
-		d.Layers = append(d.Layers, sbom.Layer{Digest: l.Digest, DiffID: l.DiffID})
+		about.Layers = append(about.Layers, sbom.Layer{Digest: l.Digest, DiffID: l.DiffID})
 	}
 	for i, p := range r.parts {
 		content := sbom.Content{Layer: layerOf[i], Package: sbom.Package{
 			Name: p.Package.Name, Version: string(p.Package.Version), Arch: string(p.Package.Arch), Origin: p.Package.Origin,
-			Namespace: system.ID, Description: p.Package.Description, Homepage: p.Package.URL, License: p.Package.License,
-			Supplier: system.Name,
+			Namespace: m.System.ID, Description: p.Package.Description, Homepage: p.Package.URL, License: p.Package.License,
+			Supplier: m.System.Name,
 		}}
 		if content.Embedded, err = p.document(); err != nil {
-			return sbom.Image{}, err
+			return err
 		}
-		d.Packages = append(d.Packages, content)
+		about.Packages = append(about.Packages, content)
 	}
-	return d, nil
+	d, err := about.Document()
+	if err != nil {
+		return fmt.Errorf("describing the image: %w", err)
+	}
+	var encoded bytes.Buffer
+	if err := d.Encode(&encoded); err != nil {
+		return err
+	}
+	m.Namespace, m.sbom = d.Namespace, encoded.Bytes()
+	return nil
+}
+
+// header is what is said of the image as a whole.
+func (b *Builder) header(m *made, c *image.Config, img *oci.Image) sbom.Image {
+	return sbom.Image{
+		Name: title(c), Digest: img.Manifest.Digest, Arch: img.Manifest.Platform.String(), MediaType: img.Manifest.MediaType,
+		OS: m.System, Creator: b.Tool, Created: m.Run.Created,
+	}
 }
 
 // document is the bill of materials that the package itself carries, nil when it has none that can be read: then the

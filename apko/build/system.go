@@ -234,3 +234,20 @@ func (r *root) addToBundles(certs []string) error {
 	}
 	return nil
 }
+
+// note tells what apk would have done on a disk by running things, and what is not done here.
+func (r *root) note() error {
+	var scripts []string
+	for _, p := range r.parts {
+		if len(p.Scripts) > 0 {
+			scripts = append(scripts, p.Package.Name)
+		}
+	}
+	if len(scripts) > 0 {
+		r.notes = append(r.notes, "scripts were not run: of "+strings.Join(scripts, " "))
+	}
+	if r.has("etc/ld.so.conf") && !r.has("etc/ld.so.cache") {
+		r.notes = append(r.notes, "there is an /etc/ld.so.conf but no /etc/ld.so.cache")
+	}
+	return nil
+}

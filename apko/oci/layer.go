@@ -21,8 +21,15 @@ type Layer struct {
 	DiffID  string // of the plain bytes
 	Comment string // in the image's history
 
-	store    cas.Store
-	segments []Segment
+	Segments []Segment
+
+	store cas.Store
+}
+
+// In is the layer with its segments in the store: what turns a description that was kept into a layer again.
+func (l Layer) In(store cas.Store) *Layer {
+	l.store = store
+	return &l
 }
 
 // Descriptor names the layer in a manifest.
@@ -30,8 +37,8 @@ func (l *Layer) Descriptor() Descriptor {
 	return Descriptor{MediaType: MediaTypeLayer, Digest: l.Digest, Size: l.Size}
 }
 
-// layerFormat changes when the bytes of a layer of the same segments do.
-const layerFormat = "1"
+// LayerFormat changes when the bytes of a layer of the same segments do.
+const LayerFormat = "1"
 
 // NewLayer makes a layer of segments in the store. Its digests are remembered there by its description, the list of its
 // segments, so that only the first making of a layer reads them.
@@ -43,10 +50,10 @@ func NewLayer(ctx context.Context, store cas.Store, segments []Segment) (*Layer,
 	if err != nil {
 		return nil, fmt.Errorf("making layer: %w", err)
 	}
-	l := &Layer{store: store, segments: append(segments[:len(segments):len(segments)], end)}
+	l := &Layer{store: store, Segments: append(segments[:len(segments):len(segments)], end)}
 	key := cas.NewKey("oci layer")
-	key.Add("format", layerFormat)
-	for _, s := range l.segments {
+	key.Add("format", LayerFormat)
+	for _, s := range l.Segments {
 		key.Add("segment", s.Plain.String()+" "+s.Compressed.String())
 	}
 	result, err := store.Result(key.Digest())
@@ -76,7 +83,7 @@ func (l *Layer) hash(ctx context.Context) error {
 	sum := func(form func(Segment) Blob, to *string) func() error {
 		return func() error {
 			h := sha256.New()
-			for _, s := range l.segments {
+			for _, s := range l.Segments {
 				if err := errors.Join(ctx.Err(), copyBlob(h, l.store, form(s))); err != nil {
 					return err
 				}
@@ -85,7 +92,7 @@ func (l *Layer) hash(ctx context.Context) error {
 			return nil
 		}
 	}
-	for _, s := range l.segments {
+	for _, s := range l.Segments {
 		l.Size += s.Compressed.Size
 	}
 	g.Go(sum(func(s Segment) Blob { return s.Plain }, &l.DiffID))
@@ -105,13 +112,25 @@ func (l *Layer) WritePlain(w io.Writer) error {
 }
 
 func (l *Layer) writeTo(w io.Writer, form func(Segment) Blob) (n int64, err error) {
-	for _, s := range l.segments {
+	for _, s := range l.Segments {
 		if err := copyBlob(w, l.store, form(s)); err != nil {
+			if errors.Is(err, ErrDamaged) {
+				l.sweep()
+			}
 			return n, fmt.Errorf("writing layer %s: %w", l.Digest, err)
 		}
 		n += form(s).Size
 	}
 	return n, nil
+}
+
+// sweep removes all segments that are damaged: where one is, there may be more.
+func (l *Layer) sweep() {
+	for _, s := range l.Segments {
+		for _, b := range []Blob{s.Plain, s.Compressed} {
+			_ = copyBlob(io.Discard, l.store, b)
+		}
+	}
 }
 
 // Open returns the compressed bytes.

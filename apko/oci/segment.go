@@ -79,6 +79,9 @@ func putBlob(ctx context.Context, g *errgroup.Group, store cas.Store, b *Blob) *
 	return w
 }
 
+// ErrDamaged is the cause when what is stored is not what was stored. It is gone then, and made anew by the next build.
+var ErrDamaged = errors.New("the stored bytes were changed since, and are removed now")
+
 func newCRC() hash.Hash32 { return crc32.New(crc32.MakeTable(crc32.Castagnoli)) }
 
 // copyBlob writes the blob to w, and fails when it is not what was stored.
@@ -94,7 +97,8 @@ func copyBlob(w io.Writer, store cas.Store, b Blob) error {
 	case err != nil:
 		return fmt.Errorf("reading segment %s: %w", b.Hash, err)
 	case n != b.Size || crc.Sum32() != b.CRC:
-		return fmt.Errorf("reading segment %s: the stored bytes were changed", b.Hash)
+		os.Remove(f.Name()) // so that the next build makes it anew
+		return fmt.Errorf("reading segment %s: %w", b.Hash, ErrDamaged)
 	}
 	return nil
 }

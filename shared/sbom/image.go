@@ -271,11 +271,11 @@ type Index struct {
 	Created   time.Time
 }
 
-// Variant is the image of one architecture, with the encoded document that describes it.
+// Variant is the image of one architecture, with the document that describes it.
 type Variant struct {
 	Image
-	Document *Document
-	Encoded  []byte
+	Namespace string // of the document
+	Encoded   []byte // the document
 }
 
 // Document describes the index. Each image's element is the one of the image's own document, which is named by its
@@ -294,13 +294,10 @@ func (x Index) Document() (*Document, error) {
 		e := v.element()
 		d.Elements = append(d.Elements, e)
 		d.relate(e.ID, variantOf, root.ID)
-		if v.Document == nil {
-			continue
-		}
 		sum := sha1.Sum(v.Encoded)
 		ref := "DocumentRef-" + strings.TrimPrefix(elementID(v.Arch, v.Digest), "SPDXRef-")
 		d.External = append(d.External, External{
-			ID: ref, Namespace: v.Document.Namespace, Checksum: Checksum{"SHA1", hex.EncodeToString(sum[:])},
+			ID: ref, Namespace: v.Namespace, Checksum: Checksum{"SHA1", hex.EncodeToString(sum[:])},
 		})
 		d.relate(e.ID, "DESCRIBED_BY", ref+":"+documentID)
 	}

@@ -108,7 +108,7 @@ func TestImage(t *testing.T) {
 	}
 	index, err := Index{
 		Name: "app", Digest: digest, MediaType: "m", Creator: "apko-1", Created: when,
-		Images: []Variant{{Image: image, Document: d, Encoded: []byte(text)}},
+		Images: []Variant{{Image: image, Namespace: d.Namespace, Encoded: []byte(text)}},
 	}.Document()
 	encode(t, index, err)
 	if len(index.External) != 1 || index.External[0].Namespace != d.Namespace {
