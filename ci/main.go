@@ -54,7 +54,7 @@ func execute(ctx context.Context, s surroundings, args []string) int {
 	}
 	o.register(root.PersistentFlags(), s)
 	for _, command := range []func(surroundings, *workspaceFlags) *cobra.Command{
-		affectedCommand, buildCommand, graphCommand, planCommand, stage0Command, whyCommand,
+		affectedCommand, buildCommand, graphCommand, planCommand, stage0Command, verifyCommand, whyCommand,
 	} {
 		root.AddCommand(command(s, &o))
 	}

@@ -2,20 +2,40 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 
+	"distro.internal/ci/stage0"
 	"distro.internal/melange/build"
 	"distro.internal/melange/source"
 	"distro.internal/shared/apk"
 	"distro.internal/shared/repository"
 )
 
-// sources keeps upstream's files by digest.
+// sources keeps upstream's files by digest. What the mirror list has is asked
+// of the machine's own package archive first.
 func (w *world) sources() (*source.Store, error) {
-	return &source.Store{Dir: filepath.Join(w.cache, "sources")}, nil
+	s := &source.Store{Dir: filepath.Join(w.cache, "sources")}
+	if w.config.Stage0 == "" {
+		return s, nil
+	}
+	name := filepath.Join(w.config.Stage0, mirrorList)
+	data, err := os.ReadFile(filepath.Join(w.dir, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, nil
+	} else if err != nil {
+		return nil, err
+	}
+	mirrors, err := stage0.ParseMirrors(name, data)
+	if err != nil {
+		return nil, err
+	}
+	s.Mirrors = []source.Mirror{stage0.DebianMirror{Mirrors: mirrors}}
+	return s, nil
 }
 
 // emulatorPackage is what brings the emulators into stage0.

@@ -123,6 +123,7 @@ type SourceFile struct {
 // Mirrors are found. Debian's own changes and signatures are left out.
 func LookupSources(ctx context.Context, a Apt, dir string, suites []string, names ...string) ([]SourceFile, error) {
 	var all []SourceFile
+	unknown := make(map[string]int) // suites that have not the package
 	for _, suite := range suites {
 		r, err := a.update(ctx, filepath.Join(dir, "source-"+suite), "deb-src", suite)
 		if err != nil {
@@ -130,19 +131,31 @@ func LookupSources(ctx context.Context, a Apt, dir string, suites []string, name
 		}
 		for _, name := range names {
 			files, err := r.sourceFiles(ctx, name)
-			if err != nil {
+			if errors.Is(err, errNoSource) {
+				unknown[name]++
+			} else if err != nil {
 				return nil, fmt.Errorf("looking up the source of %s in Debian %s: %w", name, suite, err)
 			}
 			all = append(all, files...)
+		}
+	}
+	for _, name := range names {
+		if unknown[name] == len(suites) {
+			return nil, fmt.Errorf("looking up the source of %s in Debian %s: %w", name, strings.Join(suites, ", "), errNoSource)
 		}
 	}
 	slices.SortFunc(all, func(a, b SourceFile) int { return strings.Compare(a.Path, b.Path) })
 	return slices.Compact(all), nil
 }
 
+var errNoSource = errors.New("there is no source package of this name")
+
 func (r *root) sourceFiles(ctx context.Context, name string) ([]SourceFile, error) {
 	out, err := r.run(ctx, "apt-get", "--print-uris", "-qq", "--only-source", "source", name)
 	if err != nil {
+		if strings.Contains(err.Error(), "Unable to find a source package for "+name) {
+			err = errNoSource
+		}
 		return nil, err
 	}
 	var files []SourceFile

@@ -44,7 +44,7 @@ func TestMistakes(t *testing.T) {
 func mistakesOf(file string, data []byte, library *Library) string {
 	r, err := Parse(file, data, ParseOptions{})
 	if err == nil {
-		_, err = r.Plan(PlanOptions{Arch: "x86_64", Library: library})
+		_, err = r.Plan(PlanOptions{Arch: "x86_64", Library: library, CheckShell: true})
 	}
 	if err == nil {
 		return "nothing"

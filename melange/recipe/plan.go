@@ -40,6 +40,10 @@ type PlanOptions struct {
 	Libc      string   // libc part of the native triplets: "gnu" (the default) or "musl"
 	Commit    string   // of the recipe, for packages that name none
 
+	// CheckShell also reads each script as a shell would, to find what it would stumble over. It takes longer than all the
+	// rest of planning.
+	CheckShell bool
+
 	// AllowUnpinned accepts sources without a digest or commit. What they yield may change without notice.
 	AllowUnpinned bool
 }

@@ -92,10 +92,14 @@ func (p *planner) enter(n *PipelineStep, f frame) frame {
 }
 
 func (p *planner) leaf(n *PipelineStep, f frame) Step {
+	script, ok := p.try(n.Runs, f.scope)
+	if ok && p.options.CheckShell {
+		p.checkShell(n.Runs, script)
+	}
 	return Step{
 		Name:      p.forPeople(n.Name, f.scope),
 		Uses:      strings.Join(f.uses, " > "),
-		Script:    p.expand(n.Runs, f.scope),
+		Script:    script,
 		Dir:       f.absolute(),
 		Env:       f.env,
 		Output:    f.output,

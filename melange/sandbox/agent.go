@@ -129,11 +129,12 @@ func (a *Agent) enter(policy *policy) error {
 
 // ask sends a request and waits for its reply.
 func (a *Agent) ask(r request, files ...*os.File) (answer, error) {
-	// When the environment has ended, the reply says better why than the request that could not be sent.
-	sent := a.wire.send(r, files...)
+	if err := a.wire.send(r, files...); err != nil {
+		a.cmd.Process.Kill() // it is of no use any more; its end says better why
+	}
 	reply, alive := <-a.replies
 	if !alive {
-		return answer{}, errors.Join(a.end, sent)
+		return answer{}, a.end
 	}
 	return reply, nil
 }

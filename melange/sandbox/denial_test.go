@@ -259,6 +259,7 @@ const unprivileged = 54321
 
 // TestAsOrdinaryUser runs all other tests again without root's rights.
 func TestAsOrdinaryUser(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 || os.Getenv(probesVariable) != "" {
 		return
 	}

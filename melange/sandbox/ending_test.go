@@ -16,6 +16,7 @@ import (
 // TestEndings: whatever a command does to the machine, it is ended, the cause is named, and the environment and
 // its neighbour go on.
 func TestEndings(t *testing.T) {
+	t.Parallel()
 	neighbour := start(t, Sandbox{})
 	for _, tc := range []struct {
 		name    string
@@ -56,6 +57,7 @@ func TestEndings(t *testing.T) {
 
 // TestDiskOnDisk: a limit holds as well where no filesystem has that size.
 func TestDiskOnDisk(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	a := start(t, Sandbox{Limits: Limits{Disk: 16 << 20}, Mounts: []Mount{{Source: dir, Target: "/home/build"}}})
 	if _, err := probe(t, a, "fill", "/home/build/x"); err == nil || err.Error() != "exceeded disk limit 16MiB" {

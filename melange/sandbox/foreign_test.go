@@ -32,6 +32,7 @@ func foreignEmulator(t testing.TB) string {
 // TestForeignArchitecture: programs of another architecture run as if they were native, in a root that
 // holds nothing else, with nothing registered on the host.
 func TestForeignArchitecture(t *testing.T) {
+	t.Parallel()
 	program := foreignEmulator(t)
 	before := registrations(t)
 	a := start(t, Sandbox{
@@ -68,6 +69,7 @@ func registrations(t *testing.T) string {
 
 // TestBothArchitectures: a cross build's root is native, and what it has built runs as well.
 func TestBothArchitectures(t *testing.T) {
+	t.Parallel()
 	a := start(t, Sandbox{
 		Layers:    []string{layer(t, map[string]string{"bin/probe": "@native"})},
 		Mounts:    []Mount{{Source: layer(t, map[string]string{"conftest": "@arm64"}), Target: "/home/build"}},

@@ -27,8 +27,18 @@ func TestTerminal(t *testing.T) {
 	}
 }
 
+func TestTerminalEndOfInput(t *testing.T) {
+	a := start(t, Sandbox{})
+	var screen bytes.Buffer
+	must(t, a.Run(t.Context(), Command{Args: []string{"/bin/probe", "stdin"}, Stdin: strings.NewReader("piped\n"), Stdout: &screen, TTY: true}))
+	if !strings.HasSuffix(screen.String(), "piped\r\n") {
+		t.Errorf("got %q", screen.String())
+	}
+}
+
 // TestTerminalInterrupt: Ctrl-C in the caller's raw terminal reaches what runs inside, and only that.
 func TestTerminalInterrupt(t *testing.T) {
+	t.Parallel()
 	a := start(t, Sandbox{})
 	input, keyboard := io.Pipe()
 	defer keyboard.Close()

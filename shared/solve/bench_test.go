@@ -1,7 +1,6 @@
 package solve
 
 import (
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -11,15 +10,25 @@ import (
 	"distro.internal/shared/apk"
 )
 
-var benchEntries = flag.Int("bench-entries", 150000, "`number` of entries that the benchmarks work on")
+// benchIndex is the one that the flags of the judge ask for.
+func benchIndex(tb testing.TB) *apk.Index {
+	if *judgeIndex != "" {
+		return openIndex(tb, *judgeIndex)
+	}
+	return synthetic(*judgeSize, 1)
+}
+
+func benchUniverse(tb testing.TB) *Universe {
+	return Compile([]Repository{{Index: benchIndex(tb)}}, apk.Arch(*judgeArch))
+}
 
 // benchWorld is a world of some size that has a solution.
 func benchWorld(tb testing.TB, u *Universe, size int) []apk.Dependency {
 	g := rand.New(rand.NewPCG(3, uint64(size)))
-	origins := *benchEntries / (versions * 3)
+	packages := benchIndex(tb).Packages
 	var world []apk.Dependency
 	for len(world) < size {
-		more := setWorld(world, dependency("origin%d", g.IntN(origins)))
+		more := setWorld(world, apk.Dependency{Name: packages[g.IntN(len(packages))].Name})
 		if _, err := u.Solve(more, Options{}); err == nil {
 			world = more
 		}
@@ -45,16 +54,16 @@ func processorTime(b *testing.B) int64 {
 }
 
 func BenchmarkCompile(b *testing.B) {
-	index := synthetic(*benchEntries, 1)
+	index := benchIndex(b)
 	b.ReportAllocs()
 	defer cpu(b)()
 	for b.Loop() {
-		Compile([]Repository{{Index: index}}, "x86_64")
+		Compile([]Repository{{Index: index}}, apk.Arch(*judgeArch))
 	}
 }
 
 func BenchmarkSolve(b *testing.B) {
-	u := Compile([]Repository{{Index: synthetic(*benchEntries, 1)}}, "x86_64")
+	u := benchUniverse(b)
 	for _, size := range []int{1, 10, 50} {
 		world := benchWorld(b, u, size)
 		b.Run(fmt.Sprintf("world=%d", size), func(b *testing.B) {
@@ -76,11 +85,14 @@ func BenchmarkSolve(b *testing.B) {
 // BenchmarkOverlay is what a planner does for each build: its own few packages
 // over the big index.
 func BenchmarkOverlay(b *testing.B) {
-	u := Compile([]Repository{{Index: synthetic(*benchEntries, 1)}}, "x86_64")
+	u := benchUniverse(b)
 	world := benchWorld(b, u, 10)
-	local := Repository{Index: &apk.Index{Packages: []*apk.Package{
-		{Name: "origin1-libs", Version: "9-r0", Provides: []apk.Dependency{dependency("so:liborigin1.so.2=9")}},
-	}}}
+	local := Repository{Index: &apk.Index{}}
+	for _, d := range world { // the newest of each, once more
+		newest := *u.Providers(d)[0]
+		newest.Checksum = apk.Checksum{}
+		local.Index.Packages = append(local.Index.Packages, &newest)
+	}
 	b.ReportAllocs()
 	defer cpu(b)()
 	for b.Loop() {
@@ -92,7 +104,7 @@ func BenchmarkOverlay(b *testing.B) {
 
 // BenchmarkParallel solves over one universe from all cores.
 func BenchmarkParallel(b *testing.B) {
-	u := Compile([]Repository{{Index: synthetic(*benchEntries, 1)}}, "x86_64")
+	u := benchUniverse(b)
 	world := benchWorld(b, u, 10)
 	var once sync.Once
 	b.ReportAllocs()
@@ -107,8 +119,8 @@ func BenchmarkParallel(b *testing.B) {
 }
 
 func BenchmarkProviders(b *testing.B) {
-	u := Compile([]Repository{{Index: synthetic(*benchEntries, 1)}}, "x86_64")
-	d := dependency("so:liborigin1.so.2")
+	u := benchUniverse(b)
+	d := benchWorld(b, u, 1)[0]
 	b.ReportAllocs()
 	defer cpu(b)()
 	for b.Loop() {

@@ -147,7 +147,7 @@ func (c *court) add(words []string) ([]string, error) {
 }
 
 // openIndex reads an index without a look at its signature.
-func openIndex(t *testing.T, file string) *apk.Index {
+func openIndex(t testing.TB, file string) *apk.Index {
 	f, err := os.Open(file)
 	if err != nil {
 		t.Fatal(err)

@@ -257,13 +257,25 @@ func (s *search) reviewDirty() {
 // review looks at a name again: which candidates are still open, and what all
 // of them have in common.
 func (s *search) review(n *name) {
+	wasReady := n.ready
+	first, options := s.survey(n)
+	if first != nil {
+		for _, c := range n.candidates {
+			c.usable = c.merging
+		}
+		s.propagate(n, first, options)
+	}
+	n.settled = !slices.ContainsFunc(s.dependents.of(n.id), s.undecided)
+	s.enqueue(n, n.ready != wasReady)
+}
+
+// survey checks the candidates of a name anew. If the name is wanted it
+// returns the first open one and how many there are.
+func (s *search) survey(n *name) (first *pack, options int) {
 	recheckDepends, recheckInstallIf := s.recheck[n.id], n.recheckInstallIf
 	s.recheck[n.id], n.recheckInstallIf = false, false
-
-	var first *pack
-	options, foreign := 0, 0
-	ready := false
-	n.triggered, n.dead = false, true
+	n.triggered, n.dead, n.ready = false, true, false
+	foreign := 0
 	for _, c := range s.candidatesOf(n) {
 		c.merging = false
 		if c.open && recheckDepends {
@@ -277,33 +289,23 @@ func (s *search) review(n *name) {
 		}
 		n.triggered = n.triggered || c.triggered
 		n.dead = n.dead && c.barred
-		ready = ready || c.triggered
+		n.ready = n.ready || c.triggered
 		if n.demand == 0 {
 			continue
 		}
-		c.merging = true
 		if first == nil {
 			first = c.pack
 		}
+		c.merging = true
 		c.tally(options)
 		options++
 		if !c.tagOK {
 			foreign++
 		}
-		ready = ready || c.selectable()
+		n.ready = n.ready || c.selectable()
 	}
 	n.choice = options > 1 || foreign > 0
-	changed := ready != n.ready
-	n.ready = ready
-
-	if first != nil {
-		for _, c := range s.candidatesOf(n) {
-			c.usable = c.merging
-		}
-		s.propagate(n, first, options)
-	}
-	n.settled = !slices.ContainsFunc(s.dependents.of(n.id), s.undecided)
-	s.enqueue(n, changed)
+	return first, options
 }
 
 // undecided reports whether the search can still decide the name.

@@ -33,6 +33,7 @@ func main() {
 	flag.StringVar((*string)(&s.arch), "arch", "x86_64", "plan for this architecture")
 	flag.StringVar(&s.peer, "peer", "", "compare with the compiled recipes in this folder")
 	flag.IntVar(&s.examples, "examples", 3, "show so many examples of each kind of difference")
+	flag.BoolVar(&s.shell, "shell", false, "check the syntax of all scripts")
 	flag.BoolVar(&s.unpinned, "unpinned", false, "accept sources without a digest")
 	flag.Parse()
 	if flag.NArg() != 1 {
@@ -51,6 +52,7 @@ type survey struct {
 	arch      apk.Arch
 	examples  int
 	unpinned  bool
+	shell     bool
 }
 
 // outcome is what became of one recipe.
@@ -104,7 +106,7 @@ func (s *survey) plan(file string, library *recipe.Library) (o outcome) {
 		return o
 	}
 	o.plan, o.err = r.Plan(recipe.PlanOptions{
-		Arch: s.arch, Library: library, Dir: os.DirFS(s.dir), AllowUnpinned: s.unpinned, Commit: "unknown",
+		Arch: s.arch, Library: library, Dir: os.DirFS(s.dir), AllowUnpinned: s.unpinned, CheckShell: s.shell, Commit: "unknown",
 	})
 	if o.err == nil {
 		o.plan.Digests()
