@@ -118,10 +118,13 @@ func fits(d dep, by *pack, c candidate) bool {
 	if c.pack == nil || d.Conflict && c.pack == by {
 		return d.Conflict
 	}
-	if d.Op == apk.Any {
+	switch d.Op {
+	case apk.Any:
 		return !d.Conflict
+	case apk.SameChecksum:
+		return d.SatisfiedBy(c.version, c.Checksum)
 	}
-	return d.SatisfiedBy(c.version, c.Checksum)
+	return d.Op.Match(c.version, d.Version) != d.Conflict // SatisfiedBy without the copies
 }
 
 // possible reports whether something that satisfies d can still be chosen.
