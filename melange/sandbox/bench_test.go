@@ -5,14 +5,13 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"testing"
 )
 
 // BenchmarkStart is from a description to the end of a first command, and to nothing being left.
 func BenchmarkStart(b *testing.B) {
 	for _, n := range []int{1, 60, 150, 300} {
-		layers := []string{probeLayer(b)}
+		layers := []string{probeLayer(native)}
 		for i := range n - 1 {
 			layers = append(layers, layer(b, map[string]string{
 				fmt.Sprintf("usr/lib/lib%d.so", i): "x", fmt.Sprintf("usr/share/doc/p%d/copyright", i): "x", fmt.Sprintf("usr/bin/tool%d", i): "x",
@@ -38,7 +37,7 @@ func BenchmarkStart(b *testing.B) {
 
 // BenchmarkStep is one more command in a running environment; bare is the same program without a sandbox.
 func BenchmarkStep(b *testing.B) {
-	a := start(b, Sandbox{Layers: []string{probeLayer(b)}})
+	a := start(b, Sandbox{})
 	b.Run("sandbox", func(b *testing.B) {
 		for b.Loop() {
 			must(b, a.Run(context.Background(), Command{Args: []string{"/bin/probe", "echo"}}))
@@ -51,4 +50,4 @@ func BenchmarkStep(b *testing.B) {
 	})
 }
 
-func bare() *exec.Cmd { return exec.Command(filepath.Join(probes, runtime.GOARCH), "echo") }
+func bare() *exec.Cmd { return exec.Command(filepath.Join(probeLayer(native), "bin/probe"), "echo") }

@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -34,7 +33,7 @@ func newHost(t *testing.T) host {
 	h.tcp4 = listen("tcp4", "127.0.0.1:0")
 	h.tcp6 = listen("tcp6", "[::1]:0")
 	h.abs = listen("unix", "@sandbox-test-"+strconv.Itoa(os.Getpid()))
-	h.process = exec.Command(filepath.Join(probes, runtime.GOARCH), "sleep", "1h")
+	h.process = exec.Command(filepath.Join(probeLayer(native), "bin/probe"), "sleep", "1h")
 	must(t, h.process.Start())
 	t.Cleanup(func() {
 		if err := h.process.Process.Kill(); err != nil {
@@ -51,7 +50,6 @@ func TestDenied(t *testing.T) {
 	shown := layer(t, map[string]string{"file": "shown read-only"})
 	a := start(t, Sandbox{
 		Layers: []string{layer(t, map[string]string{
-			"bin/probe":  "@native",
 			"absolute":   ">" + h.secret,
 			"relative":   ">" + strings.Repeat("../", 40) + h.secret[1:],
 			"throughpid": ">/proc/1/root" + h.secret,
@@ -91,7 +89,7 @@ func TestDenied(t *testing.T) {
 		{"the agent's memory", "open /proc/1/mem", eacces},
 		{"the agent's open files", "open /proc/1/fd/3", eacces},
 		{"the agent's environment", "open /proc/1/environ", eacces},
-		{"its own program by magic link", "append /proc/self/exe", "text file busy"},
+		{"its own program by magic link", "append /proc/self/exe", "text file busy|" + eacces},
 		{"a hard link out of a read-only mount", "link /shown/file /tmp/file", "invalid cross-device link"},
 		{"a file shown read-only", "write /shown/file x", erofs},
 		{"the mode of a file shown read-only", "chmod 777 /shown/file", erofs},
@@ -242,13 +240,13 @@ func TestAllowed(t *testing.T) {
 
 // TestNoGain: setuid bits and file capabilities can be made, and mean nothing.
 func TestNoGain(t *testing.T) {
-	a := start(t, Sandbox{Layers: []string{layer(t, map[string]string{"bin/probe": "@native", "bin/su": "@native"})}})
-	expect(t, a, "chmod", "4755", "/bin/su")
-	if ids, err := callerMapping(); err != nil || ids.uids[len(ids.uids)-1].Size == 1 {
+	if owners() == 1 {
 		return // there is nobody else to be
 	}
+	a := start(t, Sandbox{})
+	expect(t, a, "chmod", "4755", "/bin/probe")
 	var out strings.Builder
-	must(t, a.Run(t.Context(), Command{Args: []string{"/bin/su", "euid"}, UID: 1000, GID: 1000, Stdout: &out}))
+	must(t, a.Run(t.Context(), Command{Args: []string{"/bin/probe", "euid"}, UID: 1000, GID: 1000, Stdout: &out}))
 	if out.String() != "1000\n" {
 		t.Errorf("became %s", out.String())
 	}
@@ -266,15 +264,11 @@ func TestAsOrdinaryUser(t *testing.T) {
 	tmp := t.TempDir()
 	must(t, os.Chmod(filepath.Dir(tmp), 0o755))
 	must(t, os.Chown(tmp, unprivileged, unprivileged))
-	program := filepath.Join(tmp, "tests")
-	data, err := os.ReadFile("/proc/self/exe")
-	must(t, err)
-	must(t, os.WriteFile(program, data, 0o755))
 	args := []string{"-test.timeout=2m"}
 	if testing.Verbose() {
 		args = append(args, "-test.v")
 	}
-	cmd := exec.Command(program, args...)
+	cmd := exec.Command(filepath.Join(probes, "tests"), args...)
 	cmd.Dir = tmp
 	cmd.Env = append(os.Environ(), probesVariable+"="+probes, "TMPDIR="+tmp, "HOME="+tmp)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: unprivileged, Gid: unprivileged}}

@@ -109,7 +109,7 @@ func TestClose(t *testing.T) {
 // TestContextOfStart: it is the environment's own end.
 func TestContextOfStart(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	a, err := (&Sandbox{Layers: []string{probeLayer(t)}}).Start(ctx)
+	a, err := (&Sandbox{Layers: []string{probeLayer(native)}}).Start(ctx)
 	must(t, err)
 	defer a.Close()
 	time.AfterFunc(50*time.Millisecond, cancel)
@@ -134,12 +134,12 @@ const victimVariable = "SANDBOX_TEST_VICTIM"
 // TestLostCaller: when the caller is killed, so is everything it started, and nothing stays mounted.
 func TestLostCaller(t *testing.T) {
 	if dir := os.Getenv(victimVariable); dir != "" {
-		a, err := (&Sandbox{Layers: []string{dir}, Mounts: []Mount{{Source: dir, Target: "/out"}}}).Start(t.Context())
+		a, err := (&Sandbox{Layers: []string{probeLayer(native)}, Mounts: []Mount{{Source: dir, Target: "/out"}}}).Start(t.Context())
 		must(t, err)
 		a.Run(t.Context(), Command{Args: []string{"/bin/probe", "beat", "/out/beat"}})
 		return
 	}
-	dir := probeLayer(t)
+	dir := t.TempDir()
 	cmd := exec.Command("/proc/self/exe", "-test.run=^TestLostCaller$")
 	cmd.Env = append(os.Environ(), victimVariable+"="+dir, probesVariable+"="+probes)
 	must(t, cmd.Start())

@@ -30,13 +30,13 @@ func foreignEmulator(t testing.TB) string {
 }
 
 // TestForeignArchitecture: programs of another architecture run as if they were native, in a root that
-// holds nothing else, with nothing registered on the host.
+// has nothing else to run, with nothing registered on the host.
 func TestForeignArchitecture(t *testing.T) {
 	t.Parallel()
 	program := foreignEmulator(t)
 	before := registrations(t)
 	a := start(t, Sandbox{
-		Layers:    []string{layer(t, map[string]string{"bin/probe": "@arm64", "bin/link": ">probe"})},
+		Layers:    []string{probeLayer(foreign), layer(t, map[string]string{"bin/link": ">probe"})},
 		Emulators: map[string]string{"aarch64": program},
 	})
 	if out := expect(t, a, "arch"); out != "arm64" {
@@ -71,15 +71,15 @@ func registrations(t *testing.T) string {
 func TestBothArchitectures(t *testing.T) {
 	t.Parallel()
 	a := start(t, Sandbox{
-		Layers:    []string{layer(t, map[string]string{"bin/probe": "@native"})},
-		Mounts:    []Mount{{Source: layer(t, map[string]string{"conftest": "@arm64"}), Target: "/home/build"}},
+		Layers:    []string{layer(t, nil)},
+		Mounts:    []Mount{{Source: filepath.Join(probeLayer(foreign), "bin"), Target: "/home/build", ReadOnly: true}},
 		Emulators: map[string]string{"aarch64": foreignEmulator(t)},
 	})
 	if out := expect(t, a, "arch"); out != runtime.GOARCH {
 		t.Errorf("got %q", out)
 	}
 	var out strings.Builder
-	must(t, a.Run(t.Context(), Command{Args: []string{"./conftest", "arch"}, Dir: "/home/build", Stdout: &out}))
+	must(t, a.Run(t.Context(), Command{Args: []string{"./probe", "arch"}, Dir: "/home/build", Stdout: &out}))
 	if out.String() != "arm64\n" {
 		t.Errorf("got %q", out.String())
 	}

@@ -14,7 +14,7 @@ import (
 
 func TestLayers(t *testing.T) {
 	a := start(t, Sandbox{Layers: []string{
-		layer(t, map[string]string{"bin/probe": "@native", "etc/name": "lowest", "etc/low": "low"}),
+		layer(t, map[string]string{"etc/name": "lowest", "etc/low": "low"}),
 		layer(t, map[string]string{"etc/name": "middle", "etc/mid": "mid"}),
 		layer(t, map[string]string{"etc/name": "highest"}),
 	}})
@@ -29,7 +29,7 @@ func TestLayers(t *testing.T) {
 // TestShortNames: kernels before Linux 6.7 take all layers in one short text.
 func TestShortNames(t *testing.T) {
 	s := Sandbox{
-		Layers: []string{probeLayer(t)},
+		Layers: []string{probeLayer(native)},
 		Upper:  filepath.Join(t.TempDir(), "upper, with: odd name"),
 		Mounts: []Mount{
 			{Kind: Overlay, Target: "/over", ReadOnly: true, Layers: []string{layer(t, map[string]string{"x": "low"}), layer(t, map[string]string{"x": "high"})}},
@@ -63,7 +63,7 @@ func TestShortNames(t *testing.T) {
 }
 
 func TestLongName(t *testing.T) {
-	dir := layer(t, map[string]string{"bin/probe": "@native"})
+	dir := layer(t, nil)
 	long := filepath.Join(t.TempDir(), strings.Repeat(strings.Repeat("x", 200)+"/", 3))
 	must(t, os.MkdirAll(long, 0o755))
 	must(t, os.WriteFile(filepath.Join(long, "file"), []byte("far away"), 0o644))
@@ -85,7 +85,7 @@ func TestTooManyLayers(t *testing.T) {
 }
 
 func TestLayersStayAsTheyAre(t *testing.T) {
-	dir := layer(t, map[string]string{"bin/probe": "@native", "etc/name": "before", "etc/gone": "x"})
+	dir := layer(t, map[string]string{"etc/name": "before", "etc/gone": "x"})
 	a := start(t, Sandbox{Layers: []string{dir}})
 	expect(t, a, "write", "/etc/name", "after")
 	expect(t, a, "rm", "/etc/gone")
@@ -103,7 +103,7 @@ func TestLayersStayAsTheyAre(t *testing.T) {
 // TestUpper: what a failed build wrote can be entered again, and be deleted, whoever owns it.
 func TestUpper(t *testing.T) {
 	upper := filepath.Join(t.TempDir(), "upper")
-	s := Sandbox{Layers: []string{layer(t, map[string]string{"bin/probe": "@native", "old": "x"})}, Upper: upper}
+	s := Sandbox{Layers: []string{layer(t, map[string]string{"old": "x"})}, Upper: upper}
 	for i := range 3 {
 		a := start(t, s)
 		if i > 0 {
@@ -141,7 +141,7 @@ func owners() int {
 func TestMounts(t *testing.T) {
 	shared := layer(t, map[string]string{"file": "shared"})
 	a := start(t, Sandbox{
-		Layers: []string{layer(t, map[string]string{"bin/probe": "@native", "etc/conf": "of the root", "way": ">/real", "real/": ""})},
+		Layers: []string{layer(t, map[string]string{"etc/conf": "of the root", "way": ">/real", "real/": ""})},
 		Mounts: []Mount{
 			{Source: shared, Target: "/home/build"},
 			{Source: shared, Target: "/way/in"},

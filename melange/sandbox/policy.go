@@ -157,7 +157,7 @@ func (m Mount) operation(l Limits) operation {
 	case Overlay:
 		op.Do, op.Layers, op.Size = doOverlay, m.Layers, l.Disk
 		if m.ReadOnly && len(m.Layers) == 1 { // the kernel has no overlay of a single layer
-			op.Do, op.Source, op.Layers = doBind, m.Layers[0], nil
+			op = operation{Do: doBind, Source: m.Layers[0], Target: m.Target, ReadOnly: true}
 		}
 	default:
 		op.Do, op.Source = doBind, m.Source

@@ -43,25 +43,39 @@ func runTests(m *testing.M) (int, error) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return 0, err
 	}
-	for _, arch := range slices.Compact([]string{runtime.GOARCH, "arm64"}) {
-		cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, arch), "./testdata/probe")
+	for name, arch := range map[string]string{native: runtime.GOARCH, foreign: "arm64"} {
+		cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, name, "bin/probe"), "./testdata/probe")
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+arch)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return 0, fmt.Errorf("building the probe: %w\n%s", err, out)
 		}
 	}
+	// A copy for other users, who may not enter the folder of the original. It is made here because a program
+	// cannot be executed while it is open for writing in whatever another test just forks.
+	if err := copyTests(filepath.Join(dir, "tests")); err != nil {
+		return 0, err
+	}
 	probes = dir
 	return m.Run(), nil
 }
 
-// probeLayer makes a layer with the probe as /bin/probe, and nothing else.
-func probeLayer(t testing.TB) string {
-	t.Helper()
-	return layer(t, map[string]string{"bin/probe": "@native"})
+// The layers in the folder of probes: each has /bin/probe, and nothing else.
+const (
+	native  = "native"
+	foreign = "foreign"
+)
+
+func probeLayer(name string) string { return filepath.Join(probes, name) }
+
+func copyTests(name string) error {
+	data, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(name, data, 0o755)
 }
 
-// layer makes a folder of files. Content that begins with "@" is the probe of an architecture, with ">" a link,
-// and a name that ends in "/" is a folder.
+// layer makes a folder of files. Content that begins with ">" is a link, a name that ends in "/" is a folder.
 func layer(t testing.TB, content map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -71,10 +85,6 @@ func layer(t testing.TB, content map[string]string) string {
 		switch {
 		case strings.HasSuffix(name, "/"):
 			must(t, os.MkdirAll(file, 0o755))
-		case strings.HasPrefix(text, "@"):
-			program, err := os.ReadFile(filepath.Join(probes, strings.Replace(text[1:], "native", runtime.GOARCH, 1)))
-			must(t, err)
-			must(t, os.WriteFile(file, program, 0o755))
 		case strings.HasPrefix(text, ">"):
 			must(t, os.Symlink(text[1:], file))
 		default:
@@ -91,12 +101,10 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// start starts an environment of the probe and whatever else s says.
+// start starts an environment of the probe, and above it whatever s says.
 func start(t testing.TB, s Sandbox) *Agent {
 	t.Helper()
-	if s.Layers == nil {
-		s.Layers = []string{probeLayer(t)}
-	}
+	s.Layers = append([]string{probeLayer(native)}, s.Layers...)
 	a, err := s.Start(t.Context())
 	must(t, err)
 	t.Cleanup(func() {
@@ -205,7 +213,7 @@ func TestCommand(t *testing.T) {
 }
 
 func TestCommandThatCannotRun(t *testing.T) {
-	a := start(t, Sandbox{Layers: []string{layer(t, map[string]string{"bin/probe": "@native", "bin/text": "no program"})}})
+	a := start(t, Sandbox{Layers: []string{layer(t, map[string]string{"bin/text": "no program"})}})
 	for _, tc := range []struct {
 		c    Command
 		want string

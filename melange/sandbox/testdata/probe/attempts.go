@@ -191,9 +191,6 @@ var attempts = map[string]tool{
 		}
 		return open(args[0], os.O_RDONLY)
 	},
-	"setuid": func(args []string) error { // runs a setuid copy of itself as somebody else
-		return self(args, true)
-	},
 	"euid": func([]string) error { fmt.Println(os.Geteuid()); return nil },
 	"clone": func(args []string) error {
 		flag, err := strconv.ParseUint(args[0], 0, 64)
