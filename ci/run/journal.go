@@ -30,7 +30,7 @@ type Record struct {
 // cut off by the next Open.
 type Journal struct {
 	f    *os.File
-	last map[string]Record // by node, of every status but skipped
+	last map[string]Record // by node, of every status but skipped and stopped
 	took map[string]time.Duration
 }
 
@@ -86,7 +86,7 @@ func (j *Journal) read() (whole int64, err error) {
 }
 
 func (j *Journal) remember(r Record) {
-	if r.Status == Skipped {
+	if r.Status == Skipped || r.Status == Stopped {
 		return
 	}
 	j.last[r.Node] = r

@@ -35,6 +35,7 @@ const (
 	Cached  Status = "cached"
 	Failed  Status = "failed"
 	Skipped Status = "skipped" // a node that it needs failed or was skipped
+	Stopped Status = "stopped" // the run ended while it ran
 )
 
 // An Event tells of a node's start (Status empty) or end.
@@ -108,7 +109,7 @@ func (r *runner) run(ctx context.Context) error {
 		if r.running == 0 {
 			break
 		}
-		r.finish(<-r.done)
+		r.finish(ctx, <-r.done)
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -129,23 +130,27 @@ func (r *runner) start(ctx context.Context, s *state) {
 	}()
 }
 
-func (r *runner) finish(f finished) {
+func (r *runner) finish(ctx context.Context, f finished) {
 	r.running--
 	now := r.o.Clock()
 	e := Event{Node: f.state.node.ID, Status: Built, Time: now, Took: now.Sub(f.state.began), Note: f.outcome.Note, Err: f.err}
 	switch {
+	case f.err != nil && ctx.Err() != nil:
+		e.Status = Stopped
 	case f.err != nil:
 		e.Status = Failed
 	case f.outcome.Cached:
 		e.Status = Cached
 	}
 	r.end(e)
-	if f.err != nil {
+	switch e.Status {
+	case Stopped:
+	case Failed:
 		r.stop = r.stop || r.o.FailFast
 		r.skip(f.state, f.state.node.ID)
-		return
+	default:
+		r.plan.release(f.state)
 	}
-	r.plan.release(f.state)
 }
 
 // skip ends everything that waits for s, naming the failure at its root.

@@ -117,8 +117,9 @@ func TestCancel(t *testing.T) {
 		}},
 		{ID: "b", Do: func(context.Context) (Outcome, error) { t.Error("b ran"); return Outcome{}, nil }},
 	}
-	if _, err := Run(ctx, nodes, Options{}); !errors.Is(err, context.Canceled) {
-		t.Errorf("error %v", err)
+	sum, err := Run(ctx, nodes, Options{})
+	if !errors.Is(err, context.Canceled) || sum.Ends["a"].Status != Stopped || len(sum.Ends) != 1 {
+		t.Errorf("error %v, ends %v", err, sum.Ends)
 	}
 }
 

@@ -92,18 +92,23 @@ func (x *converter) tree(ctx context.Context, d *deb, content *spool) (*filetree
 	}
 	defer z.Close()
 	change, _ := x.spec.Packages.Lookup(d.pin.Name)
-	t, err := readTree(z, content, func(name string) bool { return x.spec.keeps(change, name) })
+	t, err := readTree(z, content, change.Keep, func(name string) bool { return x.spec.keeps(change, name) })
 	if err != nil {
 		return nil, err
 	}
 	return t, change.apply(t)
 }
 
-// readTree reads a tar archive into a tree, file contents into the spool.
-func readTree(r io.Reader, content *spool, wanted func(string) bool) (*filetree.Tree, error) {
+// readTree reads a tar archive into a tree, file contents into the spool. Where
+// only some files are kept it stops behind the last of them: the rest may be
+// hundreds of megabytes.
+func readTree(r io.Reader, content *spool, only []string, wanted func(string) bool) (*filetree.Tree, error) {
 	t := filetree.New()
 	tr := tar.NewReader(r)
-	for {
+	for found := 0; ; {
+		if len(only) > 0 && found == len(only) {
+			return t, nil
+		}
 		h, err := tr.Next()
 		if err == io.EOF {
 			return t, nil
@@ -136,6 +141,9 @@ func readTree(r io.Reader, content *spool, wanted func(string) bool) (*filetree.
 		}
 		if err := t.Put(*e); err != nil {
 			return nil, err
+		}
+		if !e.Mode.IsDir() && slices.Contains(only, e.Path) {
+			found++
 		}
 	}
 }

@@ -105,7 +105,7 @@ func (a archive) cached(t testing.TB) string {
 }
 
 const specText = `suite: trixie
-seeds: [sh, cc-19]
+seeds: [sh, cc-19, emulator]
 drop: [usr/share/doc, usr/share/man]
 links: {usr/bin/sh: bash}
 packages:
@@ -114,6 +114,7 @@ packages:
     links: {usr/bin/cc: clang}
   certs:
     join: {etc/ssl/all.crt: usr/share/certs/*.crt}
+  emulator: {keep: [usr/bin/qemu-a]}
   sh:
     drop: [usr/share/extra]
 `
@@ -128,6 +129,8 @@ func sample(t testing.TB) (archive, Config) {
 			file{"usr/lib/lld", "lld"}, file{"usr/share/doc/cc/copyright", "text"}),
 		a.add(t, "certs", "20250419", "Homepage: https://example.org/certs\n",
 			file{"usr/share/certs/b.crt", "B"}, file{"usr/share/certs/a.crt", "A\n"}, file{"etc/certs.conf", "x"}),
+		a.add(t, "emulator", "1:10.0.13+ds-0", "",
+			file{"usr/bin/", ""}, file{"usr/bin/qemu-a", "a"}, file{"usr/bin/qemu-b", "b"}, file{"usr/share/x", "x"}),
 		a.add(t, "libc6", "2.41-12", "Provides: libc (= 2.41), c-preprocessor\n",
 			file{"lib/", ""}, file{"lib64", "->usr/lib64"}, file{"lib/x86_64-linux-gnu/libc.so.6", strings.Repeat("libc", 1<<19)}),
 		a.add(t, "sh", "5.2.37-2", "Pre-Depends: missing | libc6 (>= 2.36) [amd64]\nProvides: libc\n",
@@ -223,6 +226,8 @@ certs 20250419 (the certs (Debian certs 20250419)) of certs depends [stage0-base
 	etc/ssl/all.crt "A\nB\n"
 	usr/share/certs/a.crt "A\n"
 	usr/share/certs/b.crt "B"
+emulator 10.0.13_p0 (the emulator (Debian emulator 1:10.0.13+ds-0)) of emulator depends [stage0-base] provides []
+	usr/bin/qemu-a "a"
 libc6 2.41_p12 (the libc6 (Debian libc6 2.41-12)) of libc6 depends [stage0-base] provides [c-preprocessor libc]
 	usr/lib/x86_64-linux-gnu/libc.so.6 "libclibclibclibclibc"
 sh 5.2.37_p2 (the sh (Debian sh 5.2.37-2)) of sh depends [stage0-base libc6] provides []
@@ -247,7 +252,7 @@ func TestMake(t *testing.T) {
 			t.Errorf("%s has no %s:\n%s", baseName, want, base)
 		}
 	}
-	if len(stages) != 4 || stages[3] != "convert4/4" {
+	if len(stages) != 5 || stages[4] != "convert5/5" {
 		t.Errorf("progress was %v", stages)
 	}
 }
@@ -270,7 +275,7 @@ func TestMakeAgain(t *testing.T) {
 
 	// What leaves the lock leaves the repository.
 	c.Lock = &Lock{Suite: "trixie", Pins: append([]Pin(nil), c.Lock.Pins...)}
-	c.Lock.Pins[2] = a.add(t, "libc6", "2.41-13", "Provides: c-preprocessor\n", file{"usr/lib/x", "new"})
+	c.Lock.Pins[3] = a.add(t, "libc6", "2.41-13", "Provides: c-preprocessor\n", file{"usr/lib/x", "new"})
 	c.Cache = a.cached(t)
 	if !mustMake(t, c) {
 		t.Error("a new lock made nothing")
@@ -323,9 +328,9 @@ func TestSpoiledCache(t *testing.T) {
 
 func TestStaleLock(t *testing.T) {
 	for name, change := range map[string]func(*Config){
-		"a seed is not in it":             func(c *Config) { c.Lock.Pins = c.Lock.Pins[:3] },
+		"a seed is not in it":             func(c *Config) { c.Lock.Pins = c.Lock.Pins[:4] },
 		"another suite":                   func(c *Config) { c.Lock.Suite = "bookworm" },
-		"a dependency is not in it":       func(c *Config) { c.Lock.Pins = append(c.Lock.Pins[:2:2], c.Lock.Pins[3]) },
+		"a dependency is not in it":       func(c *Config) { c.Lock.Pins = append(c.Lock.Pins[:3:3], c.Lock.Pins[4]) },
 		"a changed package is not in it ": func(c *Config) { c.Lock.Pins = append(c.Lock.Pins[:1:1], c.Lock.Pins[2:]...) },
 	} {
 		_, c := sample(t)
@@ -365,12 +370,12 @@ func TestDownload(t *testing.T) {
 		}
 	}
 	mustMake(t, c)
-	if len(*asked) != 4 {
+	if len(*asked) != 5 {
 		t.Errorf("asked for %v", *asked)
 	}
 	c.Dir = t.TempDir()
 	mustMake(t, c)
-	if len(*asked) != 4 {
+	if len(*asked) != 5 {
 		t.Errorf("asked again: %v", *asked)
 	}
 
