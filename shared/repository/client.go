@@ -298,9 +298,29 @@ func (c *Client) FetchAll(ctx context.Context, wanted []Wanted) ([]string, error
 }
 
 // GC removes from the cache what was not used for olderThan, and then as much as must go for it to hold
-// at most maxBytes, as cas.Store.GC does.
+// at most maxBytes, as cas.Store.GC does; also downloads that nobody has gone on with since.
 func (c *Client) GC(olderThan time.Duration, maxBytes int64) (cas.Collected, error) {
+	if err := c.dropPartials(max(olderThan, cas.Grace)); err != nil {
+		return cas.Collected{}, err
+	}
 	return cas.Store{Dir: c.Cache}.GC(olderThan, maxBytes)
+}
+
+func (c *Client) dropPartials(olderThan time.Duration) error {
+	files, err := filepath.Glob(filepath.Join(c.Cache, "partial", "*"))
+	for _, name := range files {
+		info, statErr := os.Stat(name)
+		if statErr != nil || time.Since(info.ModTime()) < olderThan {
+			continue
+		}
+		p, openErr := openPartial(name)
+		if openErr != nil {
+			return openErr
+		}
+		err = errors.Join(err, p.remove())
+		p.close()
+	}
+	return err
 }
 
 // A partial is a file that is being downloaded, by one process at a time.

@@ -219,6 +219,36 @@ func TestDamagedCache(t *testing.T) {
 	}
 }
 
+func TestGC(t *testing.T) {
+	s := serve(t, httptest.NewServer, add(t, "a", "1-r0", "x86_64", "A"), add(t, "b", "1-r0", "x86_64", "B"))
+	c := client(t)
+	files, err := c.FetchAll(t.Context(), []Wanted{{s.source(), s.packages[0]}, {s.source(), s.packages[1]}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	partial := filepath.Join(c.Cache, "partial", "left")
+	if err := writeFile(partial, []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	then := time.Now().Add(-48 * time.Hour)
+	for _, old := range []string{files[0], partial} {
+		if err := os.Chtimes(old, then, then); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := c.GC(24*time.Hour, 0); err != nil || got.Files != 1 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for name, want := range map[string]bool{files[0]: false, files[1]: true, partial: false} {
+		if _, err := os.Stat(name); (err == nil) != want {
+			t.Errorf("%s is there: %v", name, err == nil)
+		}
+	}
+	if file, err := c.Fetch(t.Context(), s.source(), s.packages[0]); err != nil || fileContent(t, file) != "A" {
+		t.Errorf("after that: %v", err)
+	}
+}
+
 // TestFaults lets the server fail in all the ways of servers.
 func TestFaults(t *testing.T) {
 	random := make([]byte, 100_000)

@@ -55,10 +55,11 @@ func (s Store) compose(ctx context.Context, layers []Layer, o Compose) (Root, er
 		s.use(filepath.Dir(l.Dir))
 	}
 	dir := filepath.Join(s.Dir, "roots", root.Key)
-	if !s.present(dir) {
-		if err := s.make(dir, func(temp string) error { return composeInto(ctx, temp, layers, o) }); err != nil {
-			return Root{}, err
-		}
+	err := s.ensure(dir,
+		func() bool { return false }, // made anew in no time
+		func(temp string) error { return composeInto(ctx, temp, layers, o) })
+	if err != nil {
+		return Root{}, err
 	}
 	root.Layers = append(root.Layers, filepath.Join(dir, "root"))
 	if len(root.Layers) > maxLayers {

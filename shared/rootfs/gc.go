@@ -152,12 +152,13 @@ func (s Store) collect(d usedDir) (gone bool, err error) {
 	return true, os.RemoveAll(aside)
 }
 
-// discard removes a directory that is not whole.
-func (s Store) discard(dir string) {
+// discard removes a directory that is not whole, if it is there.
+func (s Store) discard(dir string) error {
 	aside := filepath.Join(s.Dir, "tmp", "gone-"+filepath.Base(dir))
-	if moveAside(dir, aside) == nil {
-		os.RemoveAll(aside)
+	if err := moveAside(dir, aside); err != nil {
+		return ignoreAbsent(err)
 	}
+	return os.RemoveAll(aside)
 }
 
 // moveAside takes away the name first: nobody sees a directory that is half removed.

@@ -317,6 +317,19 @@ func TestAfterTheMachineDied(t *testing.T) {
 			if _, err := os.Stat(mark); (err == nil) != (name == "whole") {
 				t.Errorf("kept: %v", err == nil)
 			}
+			root, err := s.Compose(t.Context(), []Layer{l}, Compose{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			top := root.Layers[len(root.Layers)-1]
+			os.WriteFile(filepath.Join(filepath.Dir(top), "boot"), []byte("another"), 0o644)
+			os.Truncate(filepath.Join(top, "etc/passwd"), 0)
+			if _, err = s.Compose(t.Context(), []Layer{l}, Compose{}); err != nil {
+				t.Fatal(err)
+			}
+			if b, err := os.ReadFile(filepath.Join(top, "etc/passwd")); len(b) == 0 || err != nil {
+				t.Errorf("the generated layer is not made anew: %v", err)
+			}
 		})
 	}
 }

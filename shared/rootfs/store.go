@@ -12,7 +12,7 @@
 //	<hash>/boot    in which run of the machine the files were last known to be whole
 //	roots/<key>/   the generated top layer of an environment
 //	tmp/           what is being made; it gets its name when it is whole
-//	locks/         one file for each package while it is unpacked
+//	locks/         one file for each directory that was ever made, locked meanwhile
 package rootfs
 
 import (
@@ -75,26 +75,34 @@ func (s Store) unpack(ctx context.Context, apkFile string, v apk.Verify) (Layer,
 	r.Package.Size = info.Size()
 	dir := filepath.Join(s.Dir, r.Package.DataHash)
 	layer := Layer{Package: r.Package, Scripts: r.Scripts, Dir: filepath.Join(dir, "root")}
-	if s.present(dir) {
-		return layer, nil
-	}
-	unlock, err := s.lock(r.Package.DataHash, unix.LOCK_EX)
-	if err != nil {
-		return Layer{}, err
-	}
-	defer unlock()
-	if s.present(dir) { // another process was faster
-		return layer, nil
-	}
-	if !s.recover(ctx, dir) {
-		err = s.make(dir, func(temp string) error { return unpackInto(ctx, temp, r) })
-	}
-	return layer, err
+	return layer, s.ensure(dir,
+		func() bool { return s.recheck(ctx, dir) },
+		func(temp string) error { return unpackInto(ctx, temp, r) })
 }
 
-// make lets fill write into a new directory, which then becomes dir in one step. If dir is there by
-// then it stays.
-func (s Store) make(dir string, fill func(temp string) error) error {
+// ensure makes dir with fill unless it is present. One that is there and not present is from before the
+// machine last started; unless recheck finds it whole it is made anew. While one process is at it others
+// that want the same wait.
+func (s Store) ensure(dir string, recheck func() bool, fill func(temp string) error) error {
+	if s.present(dir) {
+		return nil
+	}
+	unlock, err := s.lock(filepath.Base(dir), unix.LOCK_EX)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if s.present(dir) || recheck() {
+		return nil
+	}
+	if err := s.discard(dir); err != nil {
+		return err
+	}
+	return s.create(dir, fill)
+}
+
+// create lets fill write into a new directory, which then becomes dir in one step.
+func (s Store) create(dir string, fill func(temp string) error) error {
 	for _, d := range []string{filepath.Join(s.Dir, "tmp"), filepath.Dir(dir)} {
 		if err := os.MkdirAll(d, 0o777); err != nil {
 			return err
@@ -111,11 +119,7 @@ func (s Store) make(dir string, fill func(temp string) error) error {
 	if err := fill(temp); err != nil {
 		return err
 	}
-	err = os.Rename(temp, dir)
-	if errors.Is(err, fs.ErrExist) || errors.Is(err, unix.ENOTEMPTY) {
-		return nil
-	}
-	return err
+	return os.Rename(temp, dir)
 }
 
 func unpackInto(ctx context.Context, dir string, r *apk.Reader) error {
@@ -332,7 +336,7 @@ func (f *storedFile) Close() error { return f.file.Close() }
 // A process that dies leaves the disk right: a directory has its name only once it is whole. A machine
 // that dies may not: the name can be on the disk before the content is. To wait for the disk with each
 // package would cost more than unpacking it, so what was unpacked before the machine last started is not
-// taken for whole until recover has looked at it.
+// taken for whole until recheck has looked at it.
 func (s Store) present(dir string) bool {
 	boot, err := os.ReadFile(filepath.Join(dir, "boot"))
 	if err != nil || string(boot) != bootID() {
@@ -361,17 +365,10 @@ func (s Store) use(dir string) bool {
 // stampEvery is how coarse the time of last use is.
 const stampEvery = time.Minute
 
-// recover looks at a package that was unpacked before the machine last started: whole it is kept,
-// else removed.
-func (s Store) recover(ctx context.Context, dir string) (whole bool) {
-	if _, err := os.Lstat(dir); err != nil {
-		return false
-	}
-	if err := verify(ctx, dir); err != nil || stampBoot(dir) != nil {
-		s.discard(dir)
-		return false
-	}
-	return s.use(dir)
+// recheck looks at a package that was unpacked before the machine last started, and reports whether it is
+// whole.
+func (s Store) recheck(ctx context.Context, dir string) bool {
+	return verify(ctx, dir) == nil && stampBoot(dir) == nil && s.use(dir)
 }
 
 func verify(ctx context.Context, dir string) error {
