@@ -2,6 +2,7 @@ package recipe
 
 import (
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -18,10 +19,12 @@ type scope struct {
 // A definition is a name's text and what becomes of it. It is worked out when it is first asked for, so definitions may
 // use each other in any order, only not in a circle.
 type definition struct {
-	name  string
-	text  document.String
-	in    *scope              // where the text's own references are looked up
-	apply func(string) string // what is done to the expanded text; nil for nothing
+	name string
+	text document.String
+	in   *scope // where the text's own references are looked up
+
+	match   *regexp.Regexp // what is replaced in the expanded text; nil for nothing
+	replace document.String
 
 	state state
 	value string
@@ -157,6 +160,11 @@ func (x *expander) forPeople(text document.String, in *scope) string {
 
 // try is expand that also says whether all went well.
 func (x *expander) try(text document.String, in *scope) (string, bool) {
+	return x.substitute(text, in, func(value string) string { return value })
+}
+
+// substitute puts what write makes of each value in the place of its reference.
+func (x *expander) substitute(text document.String, in *scope, write func(value string) string) (string, bool) {
 	if !strings.Contains(text.Value, "${{") {
 		return text.Value, true
 	}
@@ -178,7 +186,7 @@ func (x *expander) try(text document.String, in *scope) (string, bool) {
 			return "", false
 		}
 		ok = ok && good
-		b.WriteString(value)
+		b.WriteString(write(value))
 		at = ref.end
 	}
 	b.WriteString(text.Value[at:])
@@ -208,16 +216,26 @@ func (x *expander) work(d *definition) (string, bool) {
 	d.state = working
 	x.stack = append(x.stack, d)
 	value, ok := x.try(d.text, d.in)
+	if ok && d.match != nil {
+		value, ok = x.transform(d, value)
+	}
 	x.stack = x.stack[:len(x.stack)-1]
 	if !ok {
 		d.state = broken
 		return "", false
 	}
-	if d.apply != nil {
-		value = d.apply(value)
-	}
 	d.state, d.value = known, value
 	return value, true
+}
+
+// transform replaces the matches in a value. The replacement may hold $1 and references; a $ in a reference's value is
+// only that.
+func (x *expander) transform(d *definition, value string) (string, bool) {
+	replace, ok := x.substitute(d.replace, d.in, func(s string) string { return strings.ReplaceAll(s, "$", "$$") })
+	if !ok {
+		return "", false
+	}
+	return d.match.ReplaceAllString(value, replace), true
 }
 
 // circle names the way from d back to d.

@@ -318,10 +318,7 @@ func (p *planner) transforms() {
 		before := p.base
 		p.base = child(before)
 		name := "vars." + t.To.Value
-		p.base.names[name] = &definition{
-			name: name, text: t.From, in: before,
-			apply: func(s string) string { return match.ReplaceAllString(s, t.Replace.Value) },
-		}
+		p.base.names[name] = &definition{name: name, text: t.From, in: before, match: match, replace: t.Replace}
 	}
 }
 

@@ -158,9 +158,23 @@ func (c *comparison) plans(p *recipe.Plan, peer *compiled) {
 	for i, s := range peer.Subpackages {
 		c.output(p.Outputs[i+1], s.Description, s.URL, s.Dependencies, s.Scriptlets)
 	}
+	c.unexpanded(p)
 	c.run("build", p.Steps, p.Sources, steps)
 	c.environment("build", p.Environment, peer.Environment, steps)
 	c.tests(p, peer)
+}
+
+// unexpanded finds references that planning left in scripts.
+func (c *comparison) unexpanded(p *recipe.Plan) {
+	steps := slices.Clone(p.Steps)
+	for _, t := range p.Tests {
+		steps = append(steps, t.Steps...)
+	}
+	for _, s := range steps {
+		if _, text, found := strings.Cut(s.Script, "${{"); found {
+			c.differ("a reference is left", "%.60q", text)
+		}
+	}
 }
 
 func (c *comparison) tests(p *recipe.Plan, peer *compiled) {
