@@ -168,6 +168,7 @@ func TestCommand(t *testing.T) {
 			t.Errorf("%d bytes came back of %d", len(out), len(text))
 		}
 	})
+	t.Run("streams block", func(t *testing.T) { expect(t, a, "blocking") })
 	t.Run("large arguments", func(t *testing.T) {
 		text := strings.Repeat("x", 100_000)
 		args := []string{"echo", text, text, text, text}
@@ -251,4 +252,19 @@ func TestSignalsToTheAgent(t *testing.T) {
 		}
 	}
 	expect(t, a, "echo", "the environment goes on")
+}
+
+// TestManyAtOnce: environments share layers, and nothing else.
+func TestManyAtOnce(t *testing.T) {
+	const many = 16
+	for i := range many {
+		t.Run(strconv.Itoa(i), func(t *testing.T) {
+			t.Parallel()
+			a := start(t, Sandbox{})
+			expect(t, a, "write", "/name", strconv.Itoa(i))
+			if out := expect(t, a, "cat", "/name"); out != strconv.Itoa(i) {
+				t.Errorf("got %q", out)
+			}
+		})
+	}
 }

@@ -115,6 +115,15 @@ var attempts = map[string]tool{
 		}
 		return nil
 	},
+	"blocking": func([]string) error { // a program that did not ask for it does not expect EAGAIN
+		for fd := range 3 {
+			flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+			if err != nil || flags&unix.O_NONBLOCK != 0 {
+				return fmt.Errorf("descriptor %d: flags %o, %v", fd, flags, err)
+			}
+		}
+		return nil
+	},
 	"umask": func([]string) error { fmt.Printf("%03o\n", unix.Umask(0)); return nil },
 	"terminal": func([]string) error {
 		_, err := unix.IoctlGetTermios(0, unix.TCGETS)
