@@ -278,6 +278,7 @@ func TestFaults(t *testing.T) {
 		{name: "forbidden", fault: fail(403, 99), want: "403", err: "server answered 403 Forbidden"},
 		{name: "gone", fault: fail(404, 99), want: "404", err: "server answered 404 Not Found: file does not exist"},
 		{name: "line breaks", want: "200 206", fault: func(w http.ResponseWriter, r *http.Request) bool {
+			w.Header().Set("ETag", `"v1"`)
 			if n.Add(1) > 1 {
 				return false
 			}

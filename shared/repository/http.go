@@ -74,6 +74,11 @@ func (c *Client) get(ctx context.Context, r request, w sink) (response, error) {
 		if err == nil || ctx.Err() != nil || attempt == attempts || !errors.As(err, &again) {
 			return res, err
 		}
+		if validator == "" { // nobody could tell whether the rest belongs to what is here
+			if err := w.reset(); err != nil {
+				return response{}, err
+			}
+		}
 		pause := max(wait, again.after)
 		c.log("%s: %v; trying again in %v", r.file(r.arch, r.name), err, pause)
 		select {
