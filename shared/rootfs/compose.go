@@ -240,9 +240,3 @@ func parents(name string) []string {
 	slices.Reverse(dirs)
 	return dirs
 }
-
-// Check tells whether the packages could be in one tree, without making it.
-func Check(packages []Opened) error {
-	_, err := merge(packages)
-	return err
-}
