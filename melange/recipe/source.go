@@ -98,11 +98,14 @@ func (d *declaration) text(field string) string {
 	return strings.TrimSpace(d.expand(t, d.frame.scope))
 }
 
+// maxForwards ends the way back of an input that is given to itself.
+const maxForwards = 20
+
 // at is where the value of a field comes from: when it only passes on an input, the place where that was given.
 func (d *declaration) at(field string) document.Pos {
 	t, _ := d.step.With.Lookup(field)
 	in := d.frame.scope
-	for {
+	for range maxForwards {
 		ref, bad, found := nextReference(t.Value, 0)
 		def := in.lookup(ref.name)
 		if !found || bad != nil || def == nil || def.in == nil {

@@ -277,9 +277,30 @@ func (c *comparison) run(what string, steps []recipe.Step, sources []recipe.Sour
 	for _, s := range peer {
 		f.step(s, "", nil)
 	}
+	c.inputs(what, steps, f.inputs)
 	c.items(what+" sources", own(sources), f.sources)
 	c.items(what+" steps", c.scripts(steps), f.scripts)
 }
+
+// inputs looks for what was given to a built-in pipeline in the scripts that became of it.
+func (c *comparison) inputs(what string, steps []recipe.Step, given []input) {
+	scripts := map[string]string{}
+	for _, s := range steps {
+		for name := range strings.SplitSeq(s.Uses, " > ") {
+			scripts[name] += s.Script
+		}
+	}
+	for _, in := range given {
+		for line := range strings.Lines(in.value) {
+			if line = strings.TrimSpace(line); !strings.Contains(scripts[in.uses], line) {
+				c.differ(what+" inputs: not in the script", "%s: %s=%q", in.uses, in.name, line)
+			}
+		}
+	}
+}
+
+// input is what a peer's step gives to a pipeline.
+type input struct{ uses, name, value string }
 
 func (c *comparison) items(kind string, ours, theirs []string) {
 	for i := range max(len(ours), len(theirs)) {
@@ -374,6 +395,7 @@ func emptyScript(script string) bool { return normal(script) == "" }
 type flattened struct {
 	builtin          func(string) bool
 	sources, scripts []string
+	inputs           []input
 }
 
 func (f *flattened) step(s compiledStep, dir string, vars map[string]string) {
@@ -412,6 +434,9 @@ func (f *flattened) use(s compiledStep) {
 	case "git-checkout":
 		f.sources = append(f.sources, strings.Join([]string{w["repository"], "", "", w["expected-commit"], w["tag"], w["branch"]}, " "))
 	default:
+		for _, name := range slices.Sorted(maps.Keys(w)) {
+			f.inputs = append(f.inputs, input{s.Uses, name, w[name]})
+		}
 		if text := "use " + s.Uses; len(f.scripts) == 0 || f.scripts[len(f.scripts)-1] != text {
 			f.scripts = append(f.scripts, text)
 		}
