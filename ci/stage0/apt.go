@@ -197,9 +197,8 @@ func debianMirrors(all []aptSource) []mirror {
 			}
 		}
 	}
-	all2 := append(likely, possible...)
 	var unique []mirror
-	for _, m := range all2 {
+	for _, m := range slices.Concat(likely, possible) {
 		if !slices.Contains(unique, m) {
 			unique = append(unique, m)
 		}

@@ -39,9 +39,9 @@ const Arch apk.Arch = "x86_64"
 
 const debianArch = "amd64"
 
-// format names the bytes that Make writes for a given lock and spec. It
+// format names the bytes that Make and shared/apk write for a given lock and spec. It
 // changes with them, so that what is there is made anew.
-const format = "stage0-1"
+const format = "stage0-2"
 
 // Config says what Make makes, and where.
 type Config struct {

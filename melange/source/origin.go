@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/chainguard-dev/clog"
 )
 
 // fromOrigin gets a file from where the recipe says it is.
@@ -93,6 +95,7 @@ func (s *Store) fromServer(ctx context.Context, want Want, part *partial) error 
 		if errors.As(err, &final) || ctx.Err() != nil || try >= tries {
 			return err
 		}
+		clog.WarnContext(ctx, "trying again", "uri", want.URI, "after", err)
 		select {
 		case <-ctx.Done():
 			return err

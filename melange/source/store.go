@@ -108,7 +108,7 @@ func (s *Store) fetch(ctx context.Context, want Want) (string, error) {
 	defer part.Close()
 	// Another process may have been at it while this one waited for the lock.
 	if name, ok := s.lookup(want); ok {
-		return name, errors.Join(part.discard())
+		return name, part.discard()
 	}
 	var failures []error
 	if want.SHA256 != "" || want.SHA512 != "" {
