@@ -214,7 +214,7 @@ func (p *planner) localFiles() {
 		return
 	}
 	err = fs.WalkDir(folder, ".", func(file string, d fs.DirEntry, err error) error {
-		if err == nil && !d.IsDir() {
+		if err == nil && !d.IsDir() && file != "." {
 			p.LocalFiles = append(p.LocalFiles, file)
 		}
 		return err
@@ -223,7 +223,7 @@ func (p *planner) localFiles() {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
 		p.errs.Add(document.Pos{File: p.recipe.File}, "", "listing the files of %s: %v", p.Name, err)
-	default:
+	case len(p.LocalFiles) > 0:
 		p.LocalDir = p.Name
 	}
 }

@@ -91,11 +91,14 @@ type declaration struct {
 	frame  frame
 	run    *run
 	source Source
+	broken bool // a field could not be expanded: what follows from that is not said
 }
 
 func (d *declaration) text(field string) string {
 	t, _ := d.step.With.Lookup(field)
-	return strings.TrimSpace(d.expand(t, d.frame.scope))
+	value, ok := d.try(t, d.frame.scope)
+	d.broken = d.broken || !ok
+	return strings.TrimSpace(value)
 }
 
 // maxForwards ends the way back of an input that is given to itself.
@@ -120,7 +123,9 @@ func (d *declaration) at(field string) document.Pos {
 }
 
 func (d *declaration) fail(field, hint, format string, args ...any) {
-	d.errs.Add(d.at(field), hint, format, args...)
+	if !d.broken {
+		d.errs.Add(d.at(field), hint, format, args...)
+	}
 }
 
 func (d *declaration) bool(field string) bool {
@@ -160,6 +165,7 @@ func (d *declaration) required(field, what string) string {
 	s := d.text(field)
 	if s == "" {
 		d.fail(field, "", "the source has no %s", what)
+		d.broken = true
 	}
 	return s
 }
