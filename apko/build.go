@@ -20,6 +20,8 @@ type making struct {
 	sbom     bool
 	sbomPath string
 	json     bool
+
+	sbomFormats []string
 }
 
 func (o *making) register(cmd *cobra.Command) {
@@ -27,6 +29,8 @@ func (o *making) register(cmd *cobra.Command) {
 	o.registerLock(cmd)
 	cmd.Flags().BoolVar(&o.sbom, "sbom", true, "write bills of materials, if --sbom-path says where")
 	cmd.Flags().StringVar(&o.sbomPath, "sbom-path", "", "folder for the bills of materials, SPDX in JSON")
+	cmd.Flags().BoolVar(&o.vcs, "vcs", false, "name the git commit of the image file in the image, unless the file does: each commit is another image then")
+	cmd.Flags().StringSliceVar(&o.sbomFormats, "sbom-formats", []string{"spdx"}, "formats of the bills of materials; spdx is the only one")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print the digests as JSON")
 }
 
@@ -73,6 +77,11 @@ func (m *machine) runBuild(ctx context.Context, o *making, config, tagged, out s
 
 // make builds the image of the image file.
 func (m *machine) make(ctx context.Context, o *making, config string) (*build.Result, error) {
+	for _, format := range o.sbomFormats {
+		if format != "spdx" {
+			return nil, fmt.Errorf("--sbom-formats %s: spdx is the only format", format)
+		}
+	}
 	s, err := m.session(ctx, &o.options, config)
 	if err != nil {
 		return nil, err

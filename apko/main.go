@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
 
-	"github.com/chainguard-dev/clog"
 	"github.com/spf13/cobra"
+
+	"distro.internal/shared/console"
 )
 
 func main() { os.Exit(run()) }
@@ -45,12 +45,11 @@ func (m *machine) command() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			var l slog.Level
-			if err := l.UnmarshalText([]byte(level)); err != nil {
-				return fmt.Errorf("--log-level %s: not one of debug, info, warn, error", level)
+			ctx, err := console.Logged(cmd.Context(), m.err, level)
+			if err != nil {
+				return err
 			}
-			log := clog.New(slog.NewTextHandler(m.err, &slog.HandlerOptions{Level: l}))
-			cmd.SetContext(clog.WithLogger(cmd.Context(), log))
+			cmd.SetContext(ctx)
 			if dir != "" {
 				return os.Chdir(dir)
 			}

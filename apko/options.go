@@ -31,6 +31,7 @@ type options struct {
 
 	cacheDir, lockFile, buildDate string
 	offline, ignoreSignatures     bool
+	vcs                           bool
 }
 
 func (o *options) register(cmd *cobra.Command) {
@@ -75,6 +76,13 @@ func (m *machine) session(ctx context.Context, o *options, file string) (*sessio
 	}
 	if s.config, err = o.annotate(s.config); err != nil {
 		return nil, err
+	}
+	if o.vcs && s.config.VCS == "" {
+		named := *s.config
+		if named.VCS, err = probeVCS(file); err != nil {
+			return nil, fmt.Errorf("looking for the git repository of %s: %w", file, err)
+		}
+		s.config = &named
 	}
 	if s.archs, err = o.architectures(s.config); err != nil {
 		return nil, err

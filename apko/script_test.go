@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -35,11 +36,25 @@ func TestScript(t *testing.T) {
 			e.Defer(server.Close)
 			e.Setenv("REGISTRY", strings.TrimPrefix(server.URL, "http://"))
 			e.Setenv("HOME", e.WorkDir)
+			files := httptest.NewServer(guarded(http.FileServer(http.Dir(e.WorkDir))))
+			e.Defer(files.Close)
+			e.Setenv("SERVER", strings.TrimPrefix(files.URL, "http://"))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"repository": repositoryCmd, "tree": treeCmd, "validate": validateCmd, "damage": damageCmd,
 		},
+	})
+}
+
+// guarded serves only those who know the password.
+func guarded(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if user, password, _ := r.BasicAuth(); user != "me" || password != "s3cret" {
+			http.Error(w, "who are you?", http.StatusUnauthorized)
+			return
+		}
+		h.ServeHTTP(w, r)
 	})
 }
 
