@@ -29,6 +29,7 @@ func TestEndings(t *testing.T) {
 		{"slow, but not silent", Limits{Silence: 1500 * time.Millisecond}, "say 4 500ms", ""},
 		{"output flood", Limits{Output: 1 << 20}, "flood", "exceeded output limit 1MiB"},
 		{"memory hog", Limits{Memory: 64 << 20}, "hog", "exceeded memory limit 64MiB"},
+		{"memory hog that shares", Limits{Memory: 64 << 20}, "hog-shared", "exceeded memory limit 64MiB"},
 		{"memory hog in files", Limits{Memory: 64 << 20}, "fill /tmp/x", "exceeded memory limit 64MiB"},
 		{"fork bomb", Limits{Pids: 100}, "bomb", "exceeded process limit 100"},
 		{"disk filler", Limits{Disk: 8 << 20}, "fill /tmp/x", "exceeded disk limit 8MiB"},

@@ -9,6 +9,12 @@
 // is the agent: process 1 of the environment, which forks the commands, reaps what they leave behind, and dies
 // with the caller.
 //
+// What it holds against: commands that are careless or hostile, and want to reach the network, the caller's files,
+// processes and keys, or more of the machine than they were given. What it does not: flaws of the kernel itself
+// (the filter of system calls makes its surface smaller, a virtual machine would make it another), and what can be told from
+// timing. Processor and kernel are no secret inside. What commands leave in Upper and in writable mounts is theirs:
+// read it with [Agent.Tar], which sees it as they did, and follow none of its links outside.
+//
 // Every main, and every TestMain, must call [Main] before anything else.
 package sandbox
 

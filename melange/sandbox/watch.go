@@ -17,14 +17,25 @@ import (
 // any, stop it at the same marks; but they are not everywhere, and they do not say why a program failed.
 const (
 	watchSlow = 100 * time.Millisecond
-	watchFast = 20 * time.Millisecond // from half of a limit on
+	watchFast = 30 * time.Millisecond // from half of a limit on
 )
 
-// usage is what all processes but the agent use together.
+// usage is what all processes but the agent have, files in memory not counted.
 type usage struct {
-	memory int64 // bytes
-	tasks  int   // processes and threads
+	anonymous int64 // bytes that are of no file
+	shared    int64 // bytes of shared memory, some of it perhaps files in memory
+	tasks     int   // processes and threads
 }
+
+func (u *usage) add(v usage) {
+	u.anonymous += v.anonymous
+	u.shared += v.shared
+	u.tasks += v.tasks
+}
+
+// memory is the least that it can be when files in memory take up the given number of bytes. What is in a memfd that
+// nobody maps is seen by control groups alone.
+func (u usage) memory(files int64) int64 { return u.anonymous + max(u.shared, files) }
 
 func (g *guest) watch(x *execution, l Limits, done <-chan struct{}) {
 	if l.Memory <= 0 && l.Pids <= 0 {
@@ -37,24 +48,24 @@ func (g *guest) watch(x *execution, l Limits, done <-chan struct{}) {
 			return
 		case <-time.After(pause):
 		}
-		u := g.measure(l)
-		if cause := g.excess(u, l); cause != "" {
+		u, files := measure(quickly), g.inMemory()
+		if cause := excess(u, files, l); cause != "" {
 			x.end(cause)
 		}
 		pause = watchSlow
-		if u.memory > l.Memory/2 || u.tasks > l.Pids/2 {
+		if u.memory(files) > l.Memory/2 || u.tasks > l.Pids/2 {
 			pause = watchFast
 		}
 	}
 }
 
-// excess names the limit that is exceeded. Memory is measured in two ways: the cheap one counts a page once
-// for each process that has it, and is believed only when it says that all is well.
-func (g *guest) excess(u usage, l Limits) string {
+// excess names the limit that is exceeded. Memory is measured in two ways: the quick one counts a page for each
+// process that has it, and is believed only when it says that all is well.
+func excess(u usage, files int64, l Limits) string {
 	if l.Pids > 0 && u.tasks > l.Pids {
 		return causePids(l)
 	}
-	if l.Memory > 0 && u.memory > l.Memory && g.inMemory()+proportional() > l.Memory {
+	if l.Memory > 0 && u.memory(files) > l.Memory && measure(exactly).memory(files) > l.Memory {
 		return causeMemory(l)
 	}
 	return ""
@@ -64,20 +75,43 @@ func causeDisk(l Limits) string   { return "exceeded disk limit " + bytesText(l.
 func causePids(l Limits) string   { return "exceeded process limit " + strconv.Itoa(l.Pids) }
 func causeMemory(l Limits) string { return "exceeded memory limit " + bytesText(l.Memory) }
 
-func (g *guest) measure(l Limits) usage {
-	var u usage
+func measure(process func(pid string) usage) (sum usage) {
 	for _, pid := range processIDs() {
-		if l.Pids > 0 {
-			u.tasks += threads(pid)
-		}
-		if l.Memory > 0 {
-			u.memory += private(pid)
+		sum.add(process(pid))
+	}
+	return sum
+}
+
+// quickly reads what the kernel has counted already. A process that is gone uses nothing.
+func quickly(pid string) usage {
+	f := readNumbers("/proc/"+pid+"/status", "RssAnon", "RssShmem", "Threads")
+	return usage{anonymous: f[0] << 10, shared: f[1] << 10, tasks: int(f[2])}
+}
+
+// exactly has the kernel walk all pages, to count a page that several processes have once for all of them.
+func exactly(pid string) usage {
+	f := readNumbers("/proc/"+pid+"/smaps_rollup", "Pss_Anon", "Pss_Shmem")
+	return usage{anonymous: f[0] << 10, shared: f[1] << 10}
+}
+
+// readNumbers reads lines "name: number" of a file, with or without a unit; what is missing is 0. It is read for
+// each process many times a second.
+func readNumbers(file string, names ...string) []int64 {
+	found := make([]int64, len(names))
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return found
+	}
+	for i, name := range names {
+		_, rest, _ := bytes.Cut(data, []byte("\n"+name+":"))
+		for _, c := range bytes.TrimLeft(rest, " \t") {
+			if c < '0' || c > '9' {
+				break
+			}
+			found[i] = found[i]*10 + int64(c-'0')
 		}
 	}
-	if l.Memory > 0 {
-		u.memory += g.inMemory()
-	}
-	return u
+	return found
 }
 
 // processIDs lists every process but this one, in no order.
@@ -95,57 +129,6 @@ func processIDs() []string {
 		}
 	}
 	return ids
-}
-
-// threads is how many a process has; 0 when it is gone.
-func threads(pid string) int {
-	stat, err := os.ReadFile("/proc/" + pid + "/stat")
-	if err != nil {
-		return 0
-	}
-	// The name in parentheses may hold anything; the 18th field after it is the number.
-	const place = 17
-	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	if len(fields) <= place {
-		return 0
-	}
-	n, _ := strconv.Atoi(string(fields[place]))
-	return n
-}
-
-// private is what a process has in memory that is not of a file.
-func private(pid string) int64 {
-	statm, err := os.ReadFile("/proc/" + pid + "/statm")
-	if err != nil {
-		return 0
-	}
-	fields := bytes.Fields(statm)
-	if len(fields) < 3 {
-		return 0
-	}
-	resident, _ := strconv.ParseInt(string(fields[1]), 10, 64)
-	shared, _ := strconv.ParseInt(string(fields[2]), 10, 64)
-	return (resident - shared) * int64(os.Getpagesize())
-}
-
-// proportional is what all processes have in memory, each page counted once. The kernel walks all their pages
-// for it.
-func proportional() (sum int64) {
-	for _, pid := range processIDs() {
-		rollup, err := os.ReadFile("/proc/" + pid + "/smaps_rollup")
-		if err != nil {
-			continue
-		}
-		for line := range bytes.Lines(rollup) {
-			value, ok := bytes.CutPrefix(line, []byte("Pss_Anon:"))
-			if !ok {
-				continue
-			}
-			kib, _ := strconv.ParseInt(string(bytes.TrimSpace(bytes.TrimSuffix(bytes.TrimSpace(value), []byte("kB")))), 10, 64)
-			sum += kib << 10
-		}
-	}
-	return sum
 }
 
 // inMemory is what lies in the filesystems that are memory.

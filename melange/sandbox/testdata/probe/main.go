@@ -188,6 +188,13 @@ var processes = map[string]tool{
 			_ = all
 		}
 	},
+	"hog-shared": func([]string) error {
+		for {
+			if err := shareMemory(8 << 20); err != nil {
+				return err
+			}
+		}
+	},
 	"bomb": func([]string) error {
 		for {
 			self([]string{"bomb"}, false)
