@@ -238,6 +238,9 @@ func (c *comparison) environment(what string, e recipe.Environment, peer compile
 		if d, err := apk.ParseDependency(name); err == nil {
 			name = d.String()
 		}
+		if theirs[name] {
+			continue
+		}
 		theirs[name] = true
 		if !ours[name] {
 			c.differ(what+" environment: only the peer has "+name, "used: %s", used(steps))
