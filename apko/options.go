@@ -169,9 +169,13 @@ func (m *machine) builder(o *options) (*build.Builder, error) {
 	if err != nil {
 		return nil, err
 	}
+	credentials, err := repository.CredentialsFrom(m.env)
+	if err != nil {
+		return nil, err
+	}
 	b := &build.Builder{
 		CAS:    cas.Store{Dir: filepath.Join(cache, "cas")},
-		Client: &repository.Client{Cache: filepath.Join(cache, "apk"), Offline: o.offline, Credentials: m.credentials()},
+		Client: &repository.Client{Cache: filepath.Join(cache, "apk"), Offline: o.offline, Credentials: credentials},
 		Tool:   "apko " + release(),
 	}
 	b.Created, err = m.created(o.buildDate)
@@ -208,15 +212,6 @@ func (m *machine) created(flag string) (time.Time, error) {
 		return time.Time{}, fmt.Errorf("--build-date: %w", err)
 	}
 	return t.UTC(), nil
-}
-
-// credentials are those of HTTP_AUTH: basic:<host>:<user>:<password>; a password may hold colons.
-func (m *machine) credentials() repository.Credentials {
-	part := strings.SplitN(m.env("HTTP_AUTH"), ":", 4)
-	if len(part) != 4 || part[0] != "basic" {
-		return nil
-	}
-	return repository.Credentials{{Host: part[1], User: part[2], Password: part[3]}}
 }
 
 // sources are the repositories of the image file, each with all its keys.

@@ -18,6 +18,8 @@ import (
 
 	"distro.internal/ci/run"
 	"distro.internal/melange/sandbox"
+	"distro.internal/shared/console"
+	"distro.internal/shared/repository"
 )
 
 // surroundings is what the process was given.
@@ -26,6 +28,7 @@ type surroundings struct {
 	dir            string // where the workspace is looked for when no flag says
 	cache, config  string // the user's folders of this project
 	epoch          string // $SOURCE_DATE_EPOCH
+	credentials    repository.Credentials
 }
 
 func main() {
@@ -39,6 +42,11 @@ func main() {
 	if dir, err := os.UserConfigDir(); err == nil {
 		s.config = filepath.Join(dir, "distro")
 	}
+	var err error
+	if s.credentials, err = repository.CredentialsFrom(os.Getenv); err != nil {
+		fmt.Fprintln(os.Stderr, "world:", err)
+		os.Exit(1)
+	}
 	os.Exit(execute(ctx, s, os.Args[1:]))
 }
 
@@ -46,12 +54,19 @@ func main() {
 // each of which has told its story.
 func execute(ctx context.Context, s surroundings, args []string) int {
 	var o workspaceFlags
+	var level string
 	root := &cobra.Command{
 		Use:           "world",
 		Short:         "Build a distribution: packages and images as one graph, only what changed",
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
+			ctx, err := console.Logged(c.Context(), s.stderr, level)
+			c.SetContext(ctx)
+			return err
+		},
 	}
+	root.PersistentFlags().StringVar(&level, "log-level", "warn", "what is logged on stderr: debug, info, warn, error")
 	o.register(root.PersistentFlags(), s)
 	for _, command := range []func(surroundings, *workspaceFlags) *cobra.Command{
 		affectedCommand, buildCommand, graphCommand, planCommand, stage0Command, verifyCommand, whyCommand,

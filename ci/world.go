@@ -62,7 +62,7 @@ func openWorld(s surroundings, o *workspaceFlags) (*world, error) {
 	}
 	w := &world{
 		dir: dir, config: config, cache: o.cache,
-		client: &repository.Client{Cache: filepath.Join(o.cache, "apk")},
+		client: &repository.Client{Cache: filepath.Join(o.cache, "apk"), Credentials: s.credentials},
 		made:   map[string]*build.Result{}, external: map[string]*external{},
 	}
 	w.builder = &build.Builder{

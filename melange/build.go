@@ -35,6 +35,7 @@ type buildOptions struct {
 	emulator           string
 	limits             sandbox.Limits
 	memory             string
+	credentials        repository.Credentials
 }
 
 func buildCommand(s surroundings) *cobra.Command {
@@ -73,6 +74,7 @@ func (o *buildOptions) build(ctx context.Context, s surroundings, file string) e
 	if err != nil {
 		return err
 	}
+	o.credentials = s.credentials
 	builder, err := o.builder(s)
 	if err != nil {
 		return err
@@ -141,7 +143,7 @@ func (o *buildOptions) environment(ctx context.Context, plan *recipe.Plan) (buil
 	if err != nil {
 		return build.Environment{}, err
 	}
-	client := &repository.Client{Cache: filepath.Join(o.cacheDir, "apk")}
+	client := &repository.Client{Cache: filepath.Join(o.cacheDir, "apk"), Credentials: o.credentials}
 	offers := map[apk.Arch]build.Offer{}
 	for _, arch := range []apk.Arch{plan.Arch, plan.BuildArch} {
 		if _, ok := offers[arch]; ok || arch == plan.BuildArch && !plan.Environment.Cross {

@@ -15,6 +15,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"distro.internal/melange/sandbox"
+	"distro.internal/shared/console"
+	"distro.internal/shared/repository"
 )
 
 // surroundings is what the process was given.
@@ -23,6 +25,7 @@ type surroundings struct {
 	stdout, stderr io.Writer
 	cache          string // the user's cache folder of this project
 	epoch          string // $SOURCE_DATE_EPOCH
+	credentials    repository.Credentials
 }
 
 func main() {
@@ -33,17 +36,29 @@ func main() {
 	if dir, err := os.UserCacheDir(); err == nil {
 		s.cache = filepath.Join(dir, "distro")
 	}
+	var err error
+	if s.credentials, err = repository.CredentialsFrom(os.Getenv); err != nil {
+		fmt.Fprintln(os.Stderr, "melange:", err)
+		os.Exit(1)
+	}
 	os.Exit(run(ctx, s, os.Args[1:]))
 }
 
 // run returns the exit code: 0, or 1 after one message.
 func run(ctx context.Context, s surroundings, args []string) int {
+	var level string
 	root := &cobra.Command{
 		Use:           "melange",
 		Short:         "Build apk packages from recipes, in a sandbox, without network and without root",
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
+			ctx, err := console.Logged(c.Context(), s.stderr, level)
+			c.SetContext(ctx)
+			return err
+		},
 	}
+	root.PersistentFlags().StringVar(&level, "log-level", "warn", "what is logged on stderr: debug, info, warn, error")
 	for _, command := range []func(surroundings) *cobra.Command{
 		buildCommand, compileCommand, indexCommand, keygenCommand, packageVersionCommand, pipelinesCommand, signCommand, signIndexCommand,
 	} {

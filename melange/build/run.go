@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/chainguard-dev/clog"
+
 	"distro.internal/melange/recipe"
 	"distro.internal/melange/sandbox"
 	"distro.internal/shared/apk"
@@ -70,6 +72,7 @@ func (b *Builder) run(ctx context.Context, job Job) (t *trees, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, agent.Close()) }()
+	clog.InfoContext(ctx, "environment ready", "recipe", job.Plan.Name, "arch", job.Plan.Arch, "layers", len(box.Layers))
 	for i, step := range job.Plan.Steps {
 		if job.OnStep != nil {
 			job.OnStep(i+1, len(job.Plan.Steps), step)

@@ -10,7 +10,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -152,4 +154,30 @@ func ParseHTTPAuth(s string) (Login, error) {
 		host = ""
 	}
 	return Login{Host: host, User: field[2], Password: field[3]}, nil
+}
+
+// CredentialsFrom gathers the logins that a process was given: HTTP_AUTH, and the file that NETRC names
+// or ~/.netrc. env is the process's environment; there need be neither.
+func CredentialsFrom(env func(string) string) (Credentials, error) {
+	var c Credentials
+	if auth := env("HTTP_AUTH"); auth != "" {
+		l, err := ParseHTTPAuth(auth)
+		if err != nil {
+			return nil, fmt.Errorf("HTTP_AUTH: %w", err)
+		}
+		c = append(c, l)
+	}
+	file := env("NETRC")
+	if file == "" && env("HOME") != "" {
+		file = filepath.Join(env("HOME"), ".netrc")
+	}
+	f, err := os.Open(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return c, nil
+	} else if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	more, err := ParseNetrc(f)
+	return append(c, more...), err
 }
