@@ -53,11 +53,13 @@ func (g *guest) watch(x *execution, l Limits, done <-chan struct{}) {
 			x.end(cause)
 		}
 		pause = watchSlow
-		if u.memory(files) > l.Memory/2 || u.tasks > l.Pids/2 {
+		if near(u.memory(files), l.Memory) || near(int64(u.tasks), int64(l.Pids)) {
 			pause = watchFast
 		}
 	}
 }
+
+func near(used, limit int64) bool { return limit > 0 && used > limit/2 }
 
 // excess names the limit that is exceeded. Memory is measured in two ways: the quick one counts a page for each
 // process that has it, and is believed only when it says that all is well.
