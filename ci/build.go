@@ -84,6 +84,7 @@ func (w *world) build(ctx context.Context, s surroundings, o *workspaceFlags, b 
 		Out: s.stdout, JSON: o.json, Verbose: b.verbose, Total: len(actions), Explain: m.explain,
 	})
 	defer m.report.Close()
+	w.builder.Sources.Progress = m.report.Fetching
 	_, err = run.Run(ctx, actions, run.Options{Jobs: b.jobs, FailFast: b.failFast, OnEvent: m.event})
 	m.report.Summary()
 	if err == nil {
@@ -181,7 +182,10 @@ func note(r *build.Result, before string) string {
 	if len(r.Packages) == 1 {
 		words = "1 package"
 	}
-	if !r.Ran {
+	switch {
+	case !r.Ran && !r.Packed:
+		return words
+	case !r.Ran:
 		words += " packaged again, nothing was built"
 	}
 	if before != "" && before == contentsOf(r.Packages) {

@@ -171,6 +171,11 @@ func (g *Graph) Words() []string {
 	var words []string
 	for _, n := range g.order {
 		words = append(words, n.ID, n.Name)
+		if n.Plan != nil {
+			for _, o := range n.Plan.Outputs {
+				words = append(words, o.Name)
+			}
+		}
 	}
 	slices.Sort(words)
 	return slices.Compact(words)

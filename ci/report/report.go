@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -35,13 +37,14 @@ type Report struct {
 	mu      sync.Mutex
 	running map[string]time.Time
 	doing   map[string]string
+	fetched map[string]fetch
 	ended   int
 	count   map[run.Status]int
 }
 
 // New begins a report; Close ends it.
 func New(c Config) *Report {
-	r := &Report{c: c, began: time.Now(), running: map[string]time.Time{}, doing: map[string]string{}, count: map[run.Status]int{}}
+	r := &Report{c: c, began: time.Now(), running: map[string]time.Time{}, doing: map[string]string{}, fetched: map[string]fetch{}, count: map[run.Status]int{}}
 	live := r.live
 	if c.JSON {
 		live = nil
@@ -84,6 +87,20 @@ func (r *Report) Doing(node, what string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.doing[node] = what
+}
+
+// A fetch is how far a file has come, in bytes.
+type fetch struct{ done, total int64 }
+
+// Fetching tells how far a file has come; total is -1 when nobody knows.
+func (r *Report) Fetching(uri string, done, total int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if done == total {
+		delete(r.fetched, uri)
+		return
+	}
+	r.fetched[uri] = fetch{done, total}
 }
 
 // Say prints a line of its own, for what happens around the nodes.
@@ -145,6 +162,14 @@ func (r *Report) live() []string {
 	lines := []string{fmt.Sprintf("%d of %d done, %d running, %s", r.ended, r.c.Total, len(nodes), console.Duration(now.Sub(r.began)))}
 	for _, n := range nodes {
 		lines = append(lines, fmt.Sprintf("  %-28s %7s  %s", n.node, console.Duration(now.Sub(n.time)), r.doing[n.node]))
+	}
+	for _, uri := range slices.Sorted(maps.Keys(r.fetched)) {
+		f := r.fetched[uri]
+		far := console.Bytes(f.done)
+		if f.total >= 0 {
+			far += " of " + console.Bytes(f.total)
+		}
+		lines = append(lines, fmt.Sprintf("  fetching %s  %s", path.Base(uri), far))
 	}
 	return lines
 }

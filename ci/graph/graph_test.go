@@ -1,0 +1,201 @@
+package graph
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"distro.internal/apko/image"
+	"distro.internal/melange/recipe"
+	"distro.internal/shared/apk"
+)
+
+// parse makes nodes from lines of text:
+//
+//	x86_64/zlib: zlib zlib-dev(zlib musl-dev) | musl-dev > cmake
+//	image/web: nginx
+//
+// A packages node lists its outputs, each with what it declares to need and,
+// after a slash, to provide; behind the bar stand the packages of its sysroot,
+// behind > those of its root.
+func parse(t *testing.T, text string) []*Node {
+	t.Helper()
+	var nodes []*Node
+	for line := range strings.Lines(text) {
+		id, rest, ok := strings.Cut(strings.TrimSpace(line), ":")
+		if !ok {
+			continue
+		}
+		kind, name, _ := strings.Cut(id, "/")
+		n := &Node{ID: id, Name: name, File: name + ".yaml"}
+		if kind == "image" {
+			n.Kind, n.Image = Image, &image.Config{Archs: []apk.Arch{"x86_64"}}
+			n.Image.Contents.Packages = strings.Fields(rest)
+			nodes = append(nodes, n)
+			continue
+		}
+		rest, root, _ := strings.Cut(rest, ">")
+		outputs, sysroot, cross := strings.Cut(rest, "|")
+		n.Kind, n.Arch = Packages, apk.Arch(kind)
+		n.Plan = &recipe.Plan{Name: name, Arch: n.Arch, BuildArch: "x86_64"}
+		n.Plan.Environment.Cross = cross
+		n.Plan.Environment.Packages = deps(t, root)
+		n.Plan.Environment.Sysroot = deps(t, sysroot)
+		for _, word := range splitOutputs(outputs) {
+			word, provides, _ := strings.Cut(word, "/")
+			output, needs, _ := strings.Cut(strings.TrimSuffix(word, ")"), "(")
+			n.Plan.Outputs = append(n.Plan.Outputs, recipe.Output{Name: output, Depends: strings.Fields(needs), Provides: strings.Fields(provides)})
+		}
+		nodes = append(nodes, n)
+	}
+	return nodes
+}
+
+// splitOutputs splits at blanks outside of parentheses.
+func splitOutputs(text string) []string {
+	depth := 0
+	return strings.FieldsFunc(text, func(r rune) bool {
+		switch r {
+		case '(':
+			depth++
+		case ')':
+			depth--
+		}
+		return depth == 0 && r == ' '
+	})
+}
+
+func deps(t *testing.T, text string) []apk.Dependency {
+	t.Helper()
+	d, err := apk.ParseDependencies(strings.TrimSpace(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func show(nodes []*Node) string {
+	var b strings.Builder
+	for _, n := range nodes {
+		fmt.Fprintf(&b, "%s", n.ID)
+		for _, e := range n.Needs {
+			fmt.Fprintf(&b, " %s:%s:%s", e.To, e.Class, e.Via)
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+const sample = `
+x86_64/musl: musl musl-dev(musl)
+aarch64/musl: musl musl-dev(musl)
+x86_64/tools: tools
+x86_64/zlib: zlib zlib-dev(zlib) | musl-dev > tools
+aarch64/zlib: zlib zlib-dev(zlib) | musl-dev > tools
+x86_64/web: web(cmd:logger) | zlib-dev outside
+x86_64/log: log/cmd:logger
+image/web: web
+`
+
+func TestEdges(t *testing.T) {
+	g, err := New(parse(t, sample))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `aarch64/musl
+x86_64/tools
+aarch64/zlib aarch64/musl:link:musl-dev aarch64/musl:runtime:musl x86_64/tools:tool:tools
+x86_64/log
+x86_64/musl
+x86_64/zlib x86_64/musl:link:musl-dev x86_64/musl:runtime:musl x86_64/tools:tool:tools
+x86_64/web x86_64/zlib:link:zlib-dev x86_64/zlib:runtime:zlib
+image/web x86_64/log:runtime:cmd:logger x86_64/web:contents:web
+`
+	if got := show(g.Nodes()); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}
+
+// TestOrderOfInput: a graph depends on what it is made of, not on the order of it.
+func TestOrderOfInput(t *testing.T) {
+	first, err := New(parse(t, sample))
+	if err != nil {
+		t.Fatal(err)
+	}
+	nodes := parse(t, sample)
+	for i := range nodes {
+		nodes = append(nodes[1:], nodes[0])
+		for _, n := range nodes {
+			n.Needs = nil
+		}
+		g, err := New(nodes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if show(g.Nodes()) != show(first.Nodes()) {
+			t.Fatalf("turned by %d:\n%s", i+1, show(g.Nodes()))
+		}
+	}
+}
+
+func TestReach(t *testing.T) {
+	g, err := New(parse(t, sample))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := func(nodes []*Node) string {
+		var ids []string
+		for _, n := range nodes {
+			ids = append(ids, n.ID)
+		}
+		return strings.Join(ids, " ")
+	}
+	for _, c := range []struct{ word, found, ancestors, dependents string }{
+		{"zlib-dev", "aarch64/zlib x86_64/zlib", "aarch64/musl x86_64/tools aarch64/zlib x86_64/musl x86_64/zlib", "x86_64/web image/web"},
+		{"x86_64/log", "x86_64/log", "x86_64/log", "image/web"},
+		{"web", "x86_64/web image/web", "x86_64/tools x86_64/log x86_64/musl x86_64/zlib x86_64/web image/web", ""},
+		{"nobody", "", "", ""},
+	} {
+		found := g.Find(c.word)
+		if got := names(found); got != c.found {
+			t.Errorf("Find(%s) = %s, want %s", c.word, got, c.found)
+		}
+		if got := names(g.Ancestors(found...)); got != c.ancestors {
+			t.Errorf("ancestors of %s: %s, want %s", c.word, got, c.ancestors)
+		}
+		if got := names(g.Dependents(found...)); got != c.dependents {
+			t.Errorf("dependents of %s: %s, want %s", c.word, got, c.dependents)
+		}
+	}
+}
+
+func TestMistakes(t *testing.T) {
+	for text, want := range map[string]string{
+		"x86_64/a: a | b\nx86_64/b: b | c\nx86_64/c: c | a": `x86_64/a needs itself:
+  x86_64/a needs b of x86_64/b
+  x86_64/b needs c of x86_64/c
+  x86_64/c needs a of x86_64/a
+one of them must come from another repository, or be left out`,
+		"x86_64/a: a b\nx86_64/c: b":  "a.yaml and c.yaml both make package b",
+		"x86_64/a: a\nx86_64/a: b":    "a.yaml and a.yaml both make x86_64/a",
+		"x86_64/a: a(b=)\nimage/i: a": `a.yaml: package a: `,
+	} {
+		_, err := New(parse(t, text))
+		if err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", text, err, want)
+		}
+	}
+	var cycle *CycleError
+	if _, err := New(parse(t, "x86_64/a: a | b\nx86_64/b: b | a")); !errors.As(err, &cycle) || len(cycle.Path) != 3 {
+		t.Errorf("no cycle in %v", err)
+	}
+}
+
+// TestOwnOlderBuild: what a recipe needs of itself comes from another repository.
+func TestOwnOlderBuild(t *testing.T) {
+	g, err := New(parse(t, "x86_64/make: make > make"))
+	if err != nil || show(g.Nodes()) != "x86_64/make\n" {
+		t.Errorf("%v\n%s", err, show(g.Nodes()))
+	}
+}
