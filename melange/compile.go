@@ -182,6 +182,8 @@ func pipelineText(folders []fs.FS, name string) ([]byte, error) {
 			return text, nil
 		}
 	}
-	names := recipe.NewLibrary(folders...).Names()
-	return nil, fmt.Errorf("no pipeline %q%s", name, document.DidYouMean(name, names))
+	if hint := document.DidYouMean(name, recipe.NewLibrary(folders...).Names()); hint != "" {
+		return nil, fmt.Errorf("no pipeline %q (%s)", name, hint)
+	}
+	return nil, fmt.Errorf("no pipeline %q", name)
 }

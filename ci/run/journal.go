@@ -43,13 +43,22 @@ func OpenJournal(file string) (*Journal, error) {
 	j := &Journal{f: f, last: map[string]Record{}, took: map[string]time.Duration{}}
 	whole, err := j.read()
 	if err == nil {
-		err = f.Truncate(whole)
+		err = cut(f, whole)
 	}
 	if err != nil {
 		f.Close()
 		return nil, fmt.Errorf("reading journal %s: %w", file, err)
 	}
 	return j, nil
+}
+
+// cut leaves a whole journal untouched, down to the time of its last record.
+func cut(f *os.File, size int64) error {
+	info, err := f.Stat()
+	if err != nil || info.Size() == size {
+		return err
+	}
+	return f.Truncate(size)
 }
 
 // ReadJournal reads a journal without changing it; one that is not there is empty.

@@ -1,0 +1,285 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"distro.internal/melange/sandbox"
+	"distro.internal/melange/testshell"
+	"distro.internal/shared/apk"
+)
+
+// The stories of testdata/story run the world command, as people do, in a small
+// workspace whose recipes take milliseconds. Their tools are the one package of
+// testshell, so that they need nothing of the machine but its kernel.
+
+func TestMain(m *testing.M) {
+	sandbox.Main()
+	testscript.Main(&stories{m}, map[string]func(){"world": main, "as": as})
+}
+
+// stories prepares what all stories share, before any of them runs.
+type stories struct{ tests *testing.M }
+
+// sharedVariable names the folder with the tools' repository, and the key that
+// the stories sign with: making keys takes longer than building.
+const sharedVariable = "STORY_SHARED"
+
+func (s *stories) Run() int {
+	code, err := s.run()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+func (s *stories) run() (int, error) {
+	dir, err := os.MkdirTemp("", "stories-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	if err := errors.Join(os.Chmod(dir, 0o755), os.Setenv(sharedVariable, dir)); err != nil {
+		return 0, err
+	}
+	shell := filepath.Join(dir, "sh")
+	if err := testshell.Compile(shell); err != nil {
+		return 0, err
+	}
+	for _, name := range []string{"tools", "strange"} {
+		if err := testshell.Write(filepath.Join(dir, name), shell, hostArch()); err != nil {
+			return 0, err
+		}
+	}
+	if err := writeKey(filepath.Join(dir, "distro.rsa")); err != nil {
+		return 0, err
+	}
+	return s.tests.Run(), nil
+}
+
+// writeKey makes a key that others may read too: one story is told by another user.
+func writeKey(file string) error {
+	key, err := apk.GenerateKey(2048)
+	if err != nil {
+		return err
+	}
+	public, err := apk.EncodePublicKey(&key.PublicKey)
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		os.WriteFile(file, apk.EncodePrivateKey(key), 0o644),
+		os.WriteFile(file+".pub", public, 0o644),
+	)
+}
+
+func hostArch() apk.Arch {
+	if runtime.GOARCH == "arm64" {
+		return "aarch64"
+	}
+	return "x86_64"
+}
+
+// as runs a program with another umask and, if that is not negative, as another
+// user: as UMASK UID PROGRAM ARGUMENT...
+func as() {
+	mask, err := strconv.ParseInt(os.Args[1], 8, 32)
+	check(err)
+	syscall.Umask(int(mask))
+	uid, err := strconv.Atoi(os.Args[2])
+	check(err)
+	program, err := exec.LookPath(os.Args[3])
+	check(err)
+	if uid >= 0 {
+		check(syscall.Setgroups(nil))
+		check(syscall.Setgid(uid))
+		check(syscall.Setuid(uid))
+	}
+	check(syscall.Exec(program, os.Args[3:], os.Environ()))
+}
+
+func check(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "as:", err)
+		os.Exit(1)
+	}
+}
+
+func TestStories(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:   "testdata/story",
+		Setup: setup,
+		Cmds:  storyCommands,
+	})
+}
+
+// setup lays the workspace of testdata/workspace under the files of a story.
+func setup(env *testscript.Env) error {
+	work := env.WorkDir
+	if err := layWorkspace(filepath.Join("testdata", "workspace"), work); err != nil {
+		return err
+	}
+	for name, value := range storyEnv(work) {
+		env.Setenv(name, value)
+	}
+	env.Setenv("HOST", string(hostArch()))
+	return nil
+}
+
+// storyEnv is what world finds in its environment.
+func storyEnv(work string) map[string]string {
+	return map[string]string{
+		"HOME": filepath.Join(work, ".home"), "XDG_CACHE_HOME": filepath.Join(work, ".cache"),
+		"XDG_CONFIG_HOME": filepath.Join(work, ".config"), "SOURCE_DATE_EPOCH": "",
+	}
+}
+
+// layWorkspace copies the files that are not there yet, and brings tools and key.
+func layWorkspace(from, to string) error {
+	err := filepath.WalkDir(from, func(file string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		rel, err := filepath.Rel(from, file)
+		if err != nil {
+			return err
+		}
+		if _, err := os.Lstat(filepath.Join(to, rel)); err == nil {
+			return nil
+		}
+		return copyTo(filepath.Join(to, rel), file)
+	})
+	if err != nil {
+		return err
+	}
+	shared := os.Getenv(sharedVariable)
+	for _, name := range []string{"distro.rsa", "distro.rsa.pub"} {
+		if err := copyTo(filepath.Join(to, ".config", "distro", name), filepath.Join(shared, name)); err != nil {
+			return err
+		}
+	}
+	return os.CopyFS(filepath.Join(to, "tools"), os.DirFS(filepath.Join(shared, "tools")))
+}
+
+func copyTo(to, from string) error {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(to, data, 0o644)
+}
+
+var storyCommands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
+	"edit":      edit,
+	"exits":     exits,
+	"flip":      flip,
+	"remember":  remember,
+	"strange":   strange,
+	"unchanged": unchanged,
+}
+
+// edit FILE OLD NEW replaces the one place of OLD.
+func edit(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: edit FILE OLD NEW")
+	}
+	file := ts.MkAbs(args[0])
+	text := ts.ReadFile(file)
+	unescape := strings.NewReplacer(`\n`, "\n")
+	old, replacement := unescape.Replace(args[1]), unescape.Replace(args[2])
+	if n := strings.Count(text, old); n != 1 {
+		ts.Fatalf("%s has %q %d times", args[0], old, n)
+	}
+	ts.Check(os.WriteFile(file, []byte(strings.Replace(text, old, replacement, 1)), 0o644))
+}
+
+// exits CODE PROGRAM ARGUMENT... wants an exact exit code.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	err := ts.Exec(args[1], args[2:]...)
+	code := 0
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		code = exit.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	ts.Logf("[exit %d]", code)
+	if (strconv.Itoa(code) == args[0]) == neg {
+		ts.Fatalf("exit code %d", code)
+	}
+}
+
+// flip FILE changes one byte in the middle of a file.
+func flip(ts *testscript.TestScript, _ bool, args []string) {
+	file := ts.MkAbs(args[0])
+	data := []byte(ts.ReadFile(file))
+	data[len(data)/2] ^= 1
+	ts.Check(os.WriteFile(file, data, 0o644))
+}
+
+// strange takes the tools from a repository that another key signed.
+func strange(ts *testscript.TestScript, _ bool, args []string) {
+	for _, name := range args {
+		from := filepath.Join(os.Getenv(sharedVariable), "strange", name)
+		ts.Check(os.RemoveAll(ts.MkAbs(filepath.Join("tools", name))))
+		info, err := os.Stat(from)
+		ts.Check(err)
+		if info.IsDir() {
+			ts.Check(os.CopyFS(ts.MkAbs(filepath.Join("tools", name)), os.DirFS(from)))
+		} else {
+			ts.Check(copyTo(ts.MkAbs(filepath.Join("tools", name)), from))
+		}
+	}
+}
+
+// remember PATH... notes what is there, down to when it was written.
+func remember(ts *testscript.TestScript, _ bool, args []string) {
+	for _, name := range args {
+		ts.Setenv(stateVariable(name), state(ts, name))
+	}
+}
+
+// unchanged PATH... compares with what remember noted.
+func unchanged(ts *testscript.TestScript, neg bool, args []string) {
+	for _, name := range args {
+		was, is := ts.Getenv(stateVariable(name)), state(ts, name)
+		if (was == is) == neg {
+			ts.Fatalf("%s: as it was is not %v:\n%s", name, !neg, cmp.Diff(strings.Split(was, "\n"), strings.Split(is, "\n")))
+		}
+	}
+}
+
+func stateVariable(name string) string {
+	return "STATE_" + strings.NewReplacer("/", "_", ".", "_").Replace(name)
+}
+
+func state(ts *testscript.TestScript, name string) string {
+	var b strings.Builder
+	ts.Check(filepath.WalkDir(ts.MkAbs(name), func(file string, d os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil || info.IsDir() || d.Name() == ".lock" {
+			return err
+		}
+		fmt.Fprintln(&b, strings.TrimPrefix(file, ts.MkAbs(".")), info.Mode(), info.Size(), info.ModTime().UnixNano())
+		return nil
+	}))
+	return b.String()
+}
