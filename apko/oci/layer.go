@@ -101,25 +101,15 @@ func (l *Layer) hash(ctx context.Context) error {
 }
 
 // WriteTo writes the compressed bytes.
-func (l *Layer) WriteTo(w io.Writer) (int64, error) {
-	return l.writeTo(w, func(s Segment) Blob { return s.Compressed })
-}
-
-// WritePlain writes the tar.
-func (l *Layer) WritePlain(w io.Writer) error {
-	_, err := l.writeTo(w, func(s Segment) Blob { return s.Plain })
-	return err
-}
-
-func (l *Layer) writeTo(w io.Writer, form func(Segment) Blob) (n int64, err error) {
+func (l *Layer) WriteTo(w io.Writer) (n int64, err error) {
 	for _, s := range l.Segments {
-		if err := copyBlob(w, l.store, form(s)); err != nil {
+		if err := copyBlob(w, l.store, s.Compressed); err != nil {
 			if errors.Is(err, ErrDamaged) {
 				l.sweep()
 			}
 			return n, fmt.Errorf("writing layer %s: %w", l.Digest, err)
 		}
-		n += form(s).Size
+		n += s.Compressed.Size
 	}
 	return n, nil
 }
