@@ -16,7 +16,8 @@ import (
 // cgroup is the control groups around one environment: one folder in the unified hierarchy, or one in each
 // hierarchy of the old kind. Nil where the caller may not make any; then only the agent watches.
 //
-// The limits leave room for the agent itself, which stops a command at the exact mark.
+// The limits leave room for the agent itself, which stops a command at the exact mark: what it must have to do that,
+// a bomb must not have used up before.
 type cgroup struct {
 	dirs     []string
 	counters []counter
@@ -24,7 +25,7 @@ type cgroup struct {
 
 const (
 	agentMemory = 64 << 20
-	agentTasks  = 64
+	burstTasks  = 4096    // more than can be forked between two looks of the watch
 	cpuPeriod   = 100_000 // microseconds
 	groupPrefix = "sandbox-"
 )
@@ -53,7 +54,7 @@ func knobs(l Limits, unified bool) []knob {
 		all = append(all, k)
 	}
 	if l.Pids > 0 {
-		all = append(all, knob{"pids", "pids.max", strconv.Itoa(l.Pids + agentTasks), counter{"pids.events", "max", causePids, 0}})
+		all = append(all, knob{"pids", "pids.max", strconv.Itoa(l.Pids + burstTasks), counter{"pids.events", "max", causePids, 0}})
 	}
 	if l.CPU > 0 {
 		quota := max(int64(l.CPU*cpuPeriod), 1000)

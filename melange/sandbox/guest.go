@@ -87,7 +87,7 @@ func (g *guest) prepare() error {
 	signal.Notify(make(chan os.Signal, 1))
 	unix.Umask(0o022)
 	// When the machine runs out of memory, the sandbox goes before its caller. Failing to say so harms nobody.
-	os.WriteFile("/proc/self/oom_score_adj", []byte("500"), 0)
+	os.WriteFile("/proc/self/oom_score_adj", []byte("500"), 0o644)
 	// Commands are root like the agent. This keeps them from its memory, its files, and its program, which is the
 	// caller's on the host.
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
@@ -130,6 +130,8 @@ func (g *guest) run(r *run, files []*os.File) {
 		g.wire.send(reply{Error: err.Error()})
 		return
 	}
+	// And a command goes before the agent, which is to say why.
+	os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte("700"), 0o644)
 	x, done := new(execution), make(chan struct{})
 	go g.watch(x, r.Limits, done)
 	go g.watchDisk(x, r.Limits, done)
@@ -139,6 +141,9 @@ func (g *guest) run(r *run, files []*os.File) {
 		g.wire.send(reply{Status: status, Cause: x.finish(), Full: full("/")})
 	}()
 }
+
+// agentTasks is how many threads the agent may have, which count where the ids inside are all one user's.
+const agentTasks = 64
 
 // limitProcesses sets what the next command inherits. Where the kernel counts processes for each namespace, it stops
 // what is faster than the watch; root of the host is exempt. The agent must not keep it: it has to make threads

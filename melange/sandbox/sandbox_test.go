@@ -189,6 +189,10 @@ func TestCommand(t *testing.T) {
 			t.Errorf("got %q", out)
 		}
 	})
+	t.Run("first to go without memory", func(t *testing.T) {
+		// It is said of a command that runs already: one that is very quick may not have heard.
+		until(t, func() bool { return expect(t, a, "self", "cat", "/proc/self/oom_score_adj") == "700" })
+	})
 	t.Run("somebody else", func(t *testing.T) {
 		out, err := probeAs(t.Context(), a, Command{Args: []string{"id"}, UID: 1000, GID: 100})
 		if owners() > 1 && (err != nil || out != "1000 100 true build") {
