@@ -16,10 +16,14 @@ import (
 	"distro.internal/shared/repository"
 )
 
-// sources keeps upstream's files by digest. What the mirror list has is asked
-// of the machine's own package archive first.
+// sources keeps upstream's files by digest. Before the place that a recipe names
+// the workspace's mirrors are asked, and for what the list beside stage0 has the
+// machine's own package archive.
 func (w *world) sources() (*source.Store, error) {
 	s := &source.Store{Dir: filepath.Join(w.cache, "sources")}
+	for _, address := range w.config.Mirrors {
+		s.Mirrors = append(s.Mirrors, source.DigestMirror{Address: w.path(address)})
+	}
 	if w.config.Stage0 == "" {
 		return s, nil
 	}
@@ -34,7 +38,7 @@ func (w *world) sources() (*source.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Mirrors = []source.Mirror{stage0.DebianMirror{Mirrors: mirrors}}
+	s.Mirrors = append(s.Mirrors, stage0.DebianMirror{Mirrors: mirrors})
 	return s, nil
 }
 

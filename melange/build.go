@@ -61,11 +61,12 @@ func buildCommand(s surroundings) *cobra.Command {
 	f.StringSliceVar(&o.mirrors, "source-mirror", nil, "folders or URLs that hold sources by digest: sha256/HEX, sha512/HEX")
 	f.StringVar(&o.buildDate, "build-date", "", "time of the build as RFC 3339; the newest file of the sources when empty; $SOURCE_DATE_EPOCH wins")
 	f.StringVar(&o.emulator, "emulator", "", "static user-mode emulator for the architecture, when it is not the host's; found in PATH when empty")
-	f.StringVar(&o.memory, "memory", "", "memory that a step may use, like 4Gi")
-	f.DurationVar(&o.limits.Wall, "timeout", 0, "time that a step may take")
-	f.DurationVar(&o.limits.Silence, "silence-timeout", 0, "time that a step may go without printing anything")
-	f.Float64Var(&o.limits.CPU, "cpu", 0, "processors that a step may use")
-	f.IntVar(&o.limits.Pids, "processes", 0, "processes and threads that a step may have")
+	o.limits = build.DefaultLimits()
+	f.StringVar(&o.memory, "memory", "", "memory that a step may use, like 4Gi; most of the machine's when empty")
+	f.DurationVar(&o.limits.Wall, "timeout", o.limits.Wall, "time that a step may take; 0 for no limit")
+	f.DurationVar(&o.limits.Silence, "silence-timeout", o.limits.Silence, "time that a step may go without printing anything; 0 for no limit")
+	f.Float64Var(&o.limits.CPU, "cpu", 0, "processors that a step may use; 0 for all")
+	f.IntVar(&o.limits.Pids, "processes", o.limits.Pids, "processes and threads that a step may have; 0 for no limit")
 	return c
 }
 
@@ -194,6 +195,9 @@ func (o *buildOptions) builder(s surroundings) (*build.Builder, error) {
 			}
 			return build.FindEmulator(arch)
 		},
+	}
+	for _, address := range o.mirrors {
+		b.Sources.Mirrors = append(b.Sources.Mirrors, source.DigestMirror{Address: address})
 	}
 	var err error
 	if o.memory != "" {

@@ -29,10 +29,21 @@ type Config struct {
 	Images    string   // the folder of image files
 	Pipelines []string // folders of pipelines, before the built-in ones
 	Archs     []string
-	BuildArch string `yaml:"build-arch"` // of the machine that builds; empty: this one's
-	Output    string // what is made goes here
-	Stage0    string // the folder that pins the first tools; empty: recipes name other repositories
-	Keys      string // the folder that the public signing key is put into, to be packaged; may be empty
+	BuildArch string   `yaml:"build-arch"` // of the machine that builds; empty: this one's
+	Output    string   // what is made goes here
+	Stage0    string   // the folder that pins the first tools; empty: recipes name other repositories
+	Mirrors   []string // folders or URLs that hold sources by digest: sha256/HEX, sha512/HEX
+	Keys      string   // the folder that the public signing key is put into, to be packaged; may be empty
+	Limits    Limits
+}
+
+// Limits bound the steps of recipes that say nothing else. What is empty is as
+// the builder has it.
+type Limits struct {
+	Memory    string // like 4Gi
+	Processes int    // and threads
+	Timeout   string // of a step, like 90m
+	Silence   string // how long a step may print nothing
 }
 
 // ReadConfig reads the file that describes a workspace.
