@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"distro.internal/ci/graph"
 	"distro.internal/ci/run"
@@ -79,8 +80,35 @@ func openWorld(s surroundings, o *workspaceFlags) (*world, error) {
 		return nil, err
 	}
 	w.builder.Emulator = w.emulator
-	w.builder.Limits = sandbox.Limits{}
+	if w.builder.Limits, err = stepLimits(config.Limits); err != nil {
+		return nil, fmt.Errorf("%s: %w", o.file, err)
+	}
 	return w, nil
+}
+
+// stepLimits are the builder's own, but for what the workspace says.
+func stepLimits(c graph.Limits) (sandbox.Limits, error) {
+	l := build.DefaultLimits()
+	var err error
+	if c.Memory != "" {
+		if l.Memory, err = build.ParseSize(c.Memory); err != nil {
+			return l, fmt.Errorf("limits.memory: %w", err)
+		}
+	}
+	if c.Processes != 0 {
+		l.Pids = c.Processes
+	}
+	if c.Timeout != "" {
+		if l.Wall, err = time.ParseDuration(c.Timeout); err != nil {
+			return l, fmt.Errorf("limits.timeout: %w", err)
+		}
+	}
+	if c.Silence != "" {
+		if l.Silence, err = time.ParseDuration(c.Silence); err != nil {
+			return l, fmt.Errorf("limits.silence: %w", err)
+		}
+	}
+	return l, nil
 }
 
 // load reads recipes and images. It comes after the key is there: a recipe may

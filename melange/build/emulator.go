@@ -3,8 +3,6 @@ package build
 import (
 	"fmt"
 	"os/exec"
-	"strconv"
-	"strings"
 
 	"distro.internal/shared/apk"
 )
@@ -29,21 +27,4 @@ func FindEmulator(arch apk.Arch) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("neither %s-static nor %s is in PATH: install qemu-user-static", name, name)
-}
-
-// ParseSize reads a number of bytes as recipes write it: 512Mi, 4Gi, 1G, 1000.
-func ParseSize(text string) (int64, error) {
-	digits := strings.TrimRight(text, "KMGTi")
-	n, err := strconv.ParseInt(digits, 10, 64)
-	if err != nil || n <= 0 {
-		return 0, fmt.Errorf("%q is no size: write 512Mi or 4Gi", text)
-	}
-	factors := map[string]int64{
-		"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40,
-	}
-	factor, ok := factors[text[len(digits):]]
-	if !ok {
-		return 0, fmt.Errorf("%q is no size: write 512Mi or 4Gi", text)
-	}
-	return n * factor, nil
 }
