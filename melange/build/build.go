@@ -13,6 +13,7 @@ package build
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -40,13 +41,63 @@ type Builder struct {
 	Emulator func(context.Context, apk.Arch) (string, error)
 }
 
-// A Job is a plan whose environment is decided.
+// A Job is a plan whose environment is decided, or one of the plan's tests.
 type Job struct {
 	Plan        *recipe.Plan
+	Test        *recipe.Test // nil: the build itself
 	Environment Environment
 	Local       fs.FS                          // the folder of the recipe's own files; nil when it has none
 	Log         io.Writer                      // what the steps print; nil: nowhere
 	OnStep      func(n, of int, s recipe.Step) // before each step; may be nil
+
+	// OnFailure is called when a step has failed, while all is still there as
+	// the step left it. Its error adds to the step's. It may be nil.
+	OnFailure func(context.Context, *Room, *StepError) error
+}
+
+// name is what the job works for.
+func (j Job) name() string {
+	if j.Test != nil {
+		return j.Test.Output
+	}
+	return j.Plan.Name
+}
+
+func (j Job) environment() recipe.Environment {
+	if j.Test != nil {
+		return j.Test.Environment
+	}
+	return j.Plan.Environment
+}
+
+func (j Job) sources() []recipe.Source {
+	if j.Test != nil {
+		return j.Test.Sources
+	}
+	return j.Plan.Sources
+}
+
+func (j Job) steps() []recipe.Step {
+	if j.Test != nil {
+		return j.Test.Steps
+	}
+	return j.Plan.Steps
+}
+
+// rootArch is the architecture of the programs that run in the job's root.
+func (j Job) rootArch() apk.Arch {
+	if j.environment().Cross {
+		return j.Plan.BuildArch
+	}
+	return j.Plan.Arch
+}
+
+// outputs are the packages that the steps fill.
+func (j Job) outputs() []recipe.Output {
+	if j.Test != nil {
+		return nil
+	}
+	return j.Plan.Outputs
 }
 
 // A Result is what a job made, and how it came to it.
@@ -104,4 +155,18 @@ func (b *Builder) lookup(job Job) (*Result, *trees, error) {
 		return r, nil, err
 	}
 	return r, trees, b.lookupPackages(r, job, trees)
+}
+
+// run makes the trees of a job: it runs the steps in the job's environment, and
+// takes out what they left for each package.
+func (b *Builder) run(ctx context.Context, job Job) (t *trees, err error) {
+	r, err := b.Enter(ctx, job)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	if err := r.steps(ctx); err != nil {
+		return nil, err
+	}
+	return b.collect(ctx, job, r.agent, r.ws)
 }

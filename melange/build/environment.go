@@ -3,6 +3,7 @@ package build
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"distro.internal/melange/recipe"
 	"distro.internal/shared/apk"
@@ -46,7 +47,7 @@ func Resolve(p *recipe.Plan, root, target Offer) (Environment, error) {
 	var e Environment
 	var err error
 	if e.Root, err = root.install(p.Environment.Packages); err != nil {
-		return e, fmt.Errorf("solving the environment of %s for %s: %w", p.Name, rootArch(p), err)
+		return e, fmt.Errorf("solving the environment of %s for %s: %w", p.Name, Job{Plan: p}.rootArch(), err)
 	}
 	if !p.Environment.Cross {
 		return e, nil
@@ -72,10 +73,18 @@ func (o Offer) install(world []apk.Dependency) ([]Installed, error) {
 	return installed, nil
 }
 
-// rootArch is the architecture of the programs that run in a plan's root.
-func rootArch(p *recipe.Plan) apk.Arch {
-	if p.Environment.Cross {
-		return p.BuildArch
+// ResolveTest decides the environment of a test, of the version of its package
+// that the plan is for. It is a root of the architecture that was built for.
+func ResolveTest(p *recipe.Plan, t *recipe.Test, target Offer) (Environment, error) {
+	world := slices.Clone(t.Environment.Packages)
+	for i, d := range world {
+		if d.Name == t.Output && d.Op == "" {
+			world[i].Op, world[i].Version = "=", p.FullVersion()
+		}
 	}
-	return p.Arch
+	root, err := target.install(world)
+	if err != nil {
+		return Environment{}, fmt.Errorf("solving the environment of the test of %s for %s: %w", t.Output, p.Arch, err)
+	}
+	return Environment{Root: root}, nil
 }

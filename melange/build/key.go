@@ -13,11 +13,12 @@ import (
 	"distro.internal/shared/cas"
 )
 
-// The kinds of the two actions, with the version of what they make of given
+// The kinds of the actions, with the version of what they make of given
 // inputs. It changes when the same inputs would give other bytes, and only then.
 const (
 	treeAction    = "tree/1"
 	packageAction = "package/1"
+	testAction    = "test/1"
 )
 
 // treeKey names everything that the trees of a job are a function of.
@@ -25,15 +26,30 @@ func (b *Builder) treeKey(job Job) (*cas.Key, error) {
 	p := job.Plan
 	k := cas.NewKey(treeAction)
 	k.Add("arch", string(p.Arch))
-	k.Add("build arch", string(rootArch(p)))
+	k.Add("build arch", string(job.rootArch()))
 	k.Add("plan", p.Digests().Build)
 	if b.Epoch != 0 {
 		k.Add("epoch", strconv.FormatInt(b.Epoch, 10))
 	}
-	for _, name := range p.LocalFiles {
+	return k, addSurroundings(k, job)
+}
+
+// testKey names everything that the outcome of a test is a function of.
+func testKey(job Job) (*cas.Key, error) {
+	k := cas.NewKey(testAction)
+	k.Add("arch", string(job.Plan.Arch))
+	k.Add("package", job.Test.Output)
+	k.Add("plan", job.Plan.Digests().Test)
+	return k, addSurroundings(k, job)
+}
+
+// addSurroundings names what the steps of a job find: the recipe's own files,
+// and the packages of the environment.
+func addSurroundings(k *cas.Key, job Job) error {
+	for _, name := range job.Plan.LocalFiles {
 		digest, err := fileDigest(job.Local, name)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		k.Add("file "+name, digest)
 	}
@@ -43,7 +59,7 @@ func (b *Builder) treeKey(job Job) (*cas.Key, error) {
 	for _, i := range job.Environment.Sysroot {
 		k.Add("sysroot "+i.Name, i.content())
 	}
-	return k, nil
+	return nil
 }
 
 // packageKey names what packages are a function of once their trees are there.

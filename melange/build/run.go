@@ -14,8 +14,6 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/chainguard-dev/clog"
-
 	"distro.internal/melange/recipe"
 	"distro.internal/melange/sandbox"
 	"distro.internal/shared/apk"
@@ -29,61 +27,6 @@ const searchPath = "/usr/local/sbin:/usr/local/bin:/usr/bin:/usr/sbin:/sbin:/bin
 // moment that every archive format can express, 1980-01-01.
 const defaultEpoch = 315532800
 
-// A StepError is a step that ended badly.
-type StepError struct {
-	Step recipe.Step
-	Err  error // a *sandbox.ExitError, mostly
-}
-
-func (e *StepError) Error() string {
-	name := e.Step.Name
-	if name == "" {
-		name = e.Step.Uses
-	}
-	if name != "" {
-		name = fmt.Sprintf(" %q", name)
-	}
-	return fmt.Sprintf("%s: step%s of %s: %v", e.Step.Pos, name, e.Step.Output, e.Err)
-}
-
-func (e *StepError) Unwrap() error { return e.Err }
-
-// run makes the trees of a job: it prepares a workspace, starts the
-// environment, runs the steps, and takes out what they left for each package.
-func (b *Builder) run(ctx context.Context, job Job) (t *trees, err error) {
-	if err := os.MkdirAll(b.WorkDir, 0o755); err != nil {
-		return nil, err
-	}
-	work, err := os.MkdirTemp(b.WorkDir, job.Plan.Name+"-")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, sandbox.Remove(context.WithoutCancel(ctx), work)) }()
-	ws, err := b.workspace(ctx, job, work)
-	if err != nil {
-		return nil, fmt.Errorf("preparing the workspace of %s: %w", job.Plan.Name, err)
-	}
-	box, err := b.box(ctx, job, ws)
-	if err != nil {
-		return nil, fmt.Errorf("preparing the environment of %s: %w", job.Plan.Name, err)
-	}
-	agent, err := box.Start(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, agent.Close()) }()
-	clog.InfoContext(ctx, "environment ready", "recipe", job.Plan.Name, "arch", job.Plan.Arch, "layers", len(box.Layers))
-	for i, step := range job.Plan.Steps {
-		if job.OnStep != nil {
-			job.OnStep(i+1, len(job.Plan.Steps), step)
-		}
-		if err := b.step(ctx, agent, job, step); err != nil {
-			return nil, &StepError{step, err}
-		}
-	}
-	return b.collect(ctx, job, agent, ws)
-}
-
 // A workspace is what a build has of its own on the host.
 type workspace struct {
 	dir     string // everything below it goes when the build ends
@@ -92,19 +35,20 @@ type workspace struct {
 	epoch   int64
 }
 
-func (b *Builder) workspace(ctx context.Context, job Job, dir string) (*workspace, error) {
-	ws := &workspace{dir: dir, home: filepath.Join(dir, "home"), epoch: b.Epoch}
-	for _, o := range job.Plan.Outputs {
+// furnish fills the workspace.
+func (b *Builder) furnish(ctx context.Context, job Job, ws *workspace) error {
+	ws.home = filepath.Join(ws.dir, "home")
+	for _, o := range job.outputs() {
 		if err := os.MkdirAll(filepath.Join(ws.home, "melange-out", o.Name), 0o755); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if err := copyLocal(job, ws.home); err != nil {
-		return nil, err
+		return err
 	}
-	prepared, err := b.Sources.Prepare(ctx, job.Plan.Sources, ws.home)
+	prepared, err := b.Sources.Prepare(ctx, job.sources(), ws.home)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	ws.modules = prepared.Modules
 	if ws.epoch == 0 {
@@ -113,7 +57,7 @@ func (b *Builder) workspace(ctx context.Context, job Job, dir string) (*workspac
 			ws.epoch = prepared.Newest.Unix()
 		}
 	}
-	return ws, nil
+	return nil
 }
 
 // copyLocal puts the recipe's own files into the workspace.
@@ -151,25 +95,26 @@ func copyFile(from fs.FS, name, to string) error {
 // box composes the environment: the packages as layers, the workspace, and for
 // a cross build the target's packages at /sysroot.
 func (b *Builder) box(ctx context.Context, job Job, ws *workspace) (*sandbox.Sandbox, error) {
-	e := job.Plan.Environment
+	e := job.environment()
 	root, err := b.compose(ctx, job.Environment.Root, rootfs.Compose{
-		Arch: rootArch(job.Plan), World: e.Packages, Accounts: accounts(e.Accounts),
+		Arch: job.rootArch(), World: e.Packages, Accounts: accounts(e.Accounts),
 	})
+	if err != nil {
+		return nil, err
+	}
+	limits, err := b.limits(job.Plan)
 	if err != nil {
 		return nil, err
 	}
 	box := &sandbox.Sandbox{
 		Layers:  root.Layers,
 		Mounts:  []sandbox.Mount{{Source: ws.home, Target: recipe.Workspace}},
-		Network: slices.ContainsFunc(job.Plan.Steps, func(s recipe.Step) bool { return s.Network }),
-		Limits:  b.Limits,
-		Env:     b.environment(job.Plan, ws),
+		Network: slices.ContainsFunc(job.steps(), func(s recipe.Step) bool { return s.Network }),
+		Limits:  limits,
+		Env:     variables(job.variables(ws)),
 	}
 	if box.Emulators, err = b.emulators(ctx, job.Plan.Arch); err != nil {
 		return nil, err
-	}
-	if d := job.Plan.Timeout; d > 0 {
-		box.Limits.Wall = d
 	}
 	if ws.modules != "" {
 		box.Mounts = append(box.Mounts, sandbox.Mount{Source: ws.modules, Target: modulesDir, ReadOnly: true})
@@ -267,15 +212,17 @@ func loaderLayer(dir string, arch apk.Arch, layers []string) (string, error) {
 // modulesDir is where a file tree proxy of Go modules is mounted.
 const modulesDir = recipe.CacheDir + "/goproxy"
 
-// environment is the variables of every step: the plan's, and what makes equal
-// builds equal.
-func (b *Builder) environment(p *recipe.Plan, ws *workspace) []string {
+// variables are those of every step: the plan's, and what makes equal builds
+// equal. A test makes nothing, and needs no time to make it at.
+func (j Job) variables(ws *workspace) map[string]string {
 	env := map[string]string{
-		"PATH":              searchPath,
-		"HOME":              recipe.Workspace,
-		"LC_ALL":            "C",
-		"TZ":                "UTC",
-		"SOURCE_DATE_EPOCH": strconv.FormatInt(ws.epoch, 10),
+		"PATH":   searchPath,
+		"HOME":   recipe.Workspace,
+		"LC_ALL": "C",
+		"TZ":     "UTC",
+	}
+	if j.Test == nil {
+		env["SOURCE_DATE_EPOCH"] = strconv.FormatInt(ws.epoch, 10)
 	}
 	if ws.modules != "" {
 		env["GOPROXY"] = "file://" + modulesDir
@@ -283,8 +230,8 @@ func (b *Builder) environment(p *recipe.Plan, ws *workspace) []string {
 		env["GOTOOLCHAIN"] = "local"
 		env["GOFLAGS"] = "-mod=mod"
 	}
-	maps.Copy(env, p.Environment.Env)
-	return variables(env)
+	maps.Copy(env, j.environment().Env)
+	return env
 }
 
 func variables(env map[string]string) []string {
@@ -293,24 +240,4 @@ func variables(env map[string]string) []string {
 		list = append(list, k+"="+env[k])
 	}
 	return list
-}
-
-// step runs one step in its folder. The shell stops at the first failure, and
-// its input is empty.
-func (b *Builder) step(ctx context.Context, agent *sandbox.Agent, job Job, s recipe.Step) error {
-	dir := s.Dir
-	if !path.IsAbs(dir) {
-		dir = path.Join(recipe.Workspace, dir)
-	}
-	log := job.Log
-	if log == nil {
-		log = io.Discard
-	}
-	return agent.Run(ctx, sandbox.Command{
-		Args:    []string{"/bin/sh", "-c", `set -eo pipefail; mkdir -p "$0"; cd "$0"; ` + "\n" + s.Script + "\nexit 0\n", dir},
-		Env:     variables(s.Env),
-		Network: s.Network,
-		Stdout:  log,
-		Stderr:  log,
-	})
 }

@@ -1,0 +1,151 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+
+	"github.com/chainguard-dev/clog"
+
+	"distro.internal/melange/recipe"
+	"distro.internal/melange/sandbox"
+)
+
+// A StepError is a step that ended badly.
+type StepError struct {
+	Step recipe.Step
+	Err  error // a *sandbox.ExitError, mostly
+}
+
+func (e *StepError) Error() string {
+	name := e.Step.Name
+	if name == "" {
+		name = e.Step.Uses
+	}
+	if name != "" {
+		name = fmt.Sprintf(" %q", name)
+	}
+	return fmt.Sprintf("%s: step%s of %s: %v", e.Step.Pos, name, e.Step.Output, e.Err)
+}
+
+func (e *StepError) Unwrap() error { return e.Err }
+
+// A Room is the environment of a job, entered: its packages as the root, its
+// sources and files in the workspace, no step run yet. Commands of a Room run
+// one after the other.
+type Room struct {
+	job   Job
+	ws    *workspace
+	agent *sandbox.Agent
+}
+
+// Enter prepares the environment of a job. Who enters must Close.
+func (b *Builder) Enter(ctx context.Context, job Job) (r *Room, err error) {
+	if err := os.MkdirAll(b.WorkDir, 0o755); err != nil {
+		return nil, err
+	}
+	r = &Room{job: job, ws: &workspace{epoch: b.Epoch}}
+	if r.ws.dir, err = os.MkdirTemp(b.WorkDir, job.name()+"-"); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.Close())
+		}
+	}()
+	if err := b.furnish(ctx, job, r.ws); err != nil {
+		return nil, fmt.Errorf("preparing the workspace of %s: %w", job.name(), err)
+	}
+	box, err := b.box(ctx, job, r.ws)
+	if err != nil {
+		return nil, fmt.Errorf("preparing the environment of %s: %w", job.name(), err)
+	}
+	if r.agent, err = box.Start(ctx); err != nil {
+		return nil, err
+	}
+	clog.InfoContext(ctx, "environment ready", "package", job.name(), "arch", job.Plan.Arch, "layers", len(box.Layers))
+	return r, nil
+}
+
+// Close ends what runs, and removes the workspace.
+func (r *Room) Close() error {
+	var err error
+	if r.agent != nil {
+		err = r.agent.Close()
+	}
+	return errors.Join(err, sandbox.Remove(context.Background(), r.ws.dir))
+}
+
+// steps runs all steps of the job, in the time that the recipe has for them. The error of a step that ended badly is a
+// *StepError.
+func (r *Room) steps(ctx context.Context) error {
+	if d := r.job.Plan.Timeout; d > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, d, fmt.Errorf("exceeded the recipe's timeout %s", d))
+		defer cancel()
+	}
+	steps := r.job.steps()
+	for i, s := range steps {
+		if r.job.OnStep != nil {
+			r.job.OnStep(i+1, len(steps), s)
+		}
+		err := r.step(ctx, s)
+		if err == nil {
+			continue
+		}
+		failure := &StepError{s, err}
+		if r.job.OnFailure != nil && ctx.Err() == nil {
+			return errors.Join(failure, r.job.OnFailure(ctx, r, failure))
+		}
+		return failure
+	}
+	return nil
+}
+
+// A Terminal is where a person types.
+type Terminal struct {
+	In  *os.File
+	Out io.Writer
+}
+
+// Shell gives a person a shell in the room: in the folder and with the
+// variables of a step, or in the workspace when there is none. How the shell
+// ends is the person's business, and no error.
+func (r *Room) Shell(ctx context.Context, t Terminal, at *recipe.Step) error {
+	c := sandbox.Command{Args: []string{"/bin/sh", "-i"}, Dir: recipe.Workspace, Stdin: t.In, Stdout: t.Out, Stderr: t.Out, TTY: true}
+	if at != nil {
+		c.Dir, c.Env, c.Network = at.Dir, variables(at.Env), at.Network
+	}
+	if term := os.Getenv("TERM"); term != "" {
+		c.Env = append(c.Env, "TERM="+term)
+	}
+	err := r.agent.Run(ctx, c)
+	var exit *sandbox.ExitError
+	if errors.As(err, &exit) && ctx.Err() == nil {
+		return nil
+	}
+	return err
+}
+
+// step runs one step in its folder. The shell stops at the first failure, and
+// its input is empty.
+func (r *Room) step(ctx context.Context, s recipe.Step) error {
+	dir := s.Dir
+	if !path.IsAbs(dir) {
+		dir = path.Join(recipe.Workspace, dir)
+	}
+	log := r.job.Log
+	if log == nil {
+		log = io.Discard
+	}
+	return r.agent.Run(ctx, sandbox.Command{
+		Args:    []string{"/bin/sh", "-c", `set -eo pipefail; mkdir -p "$0"; cd "$0"; ` + "\n" + s.Script + "\nexit 0\n", dir},
+		Env:     variables(s.Env),
+		Network: s.Network,
+		Stdout:  log,
+		Stderr:  log,
+	})
+}
