@@ -20,7 +20,10 @@ out/bin/world: $(sources)
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o out/bin/apko ./apko
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o out/bin/world ./ci
 
+# The tests run programs of both architectures: the emulator is one of the first tools.
 test: vet build
+	out/bin/world stage0
+	SANDBOX_TEST_QEMU_AARCH64=$$(out/bin/world stage0 emulator aarch64) \
 	$(GO) test -timeout 60m $(addsuffix /...,$(addprefix ./,$(modules)))
 
 vet:

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"distro.internal/ci/stage0"
+	"distro.internal/shared/apk"
 	"distro.internal/shared/console"
 )
 
@@ -28,6 +29,23 @@ func stage0Command(s surroundings, o *workspaceFlags) *cobra.Command {
 			return w.makeStage0(c.Context(), s.stderr)
 		},
 	}
+	c.AddCommand(&cobra.Command{
+		Use:   "emulator ARCH",
+		Short: "Print the path of the static emulator that runs an architecture's programs here",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			w, err := openWorld(s, o)
+			if err != nil {
+				return err
+			}
+			file, err := w.emulator(c.Context(), apk.Arch(args[0]))
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(s.stdout, file)
+			return nil
+		},
+	})
 	c.AddCommand(&cobra.Command{
 		Use:   "refresh",
 		Short: "Pin the newest versions that Debian has now",
