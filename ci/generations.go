@@ -1,0 +1,78 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"distro.internal/shared/repository"
+)
+
+func generationsCommand(s surroundings, o *workspaceFlags) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "generations",
+		Short: "List the published states of the repository that are kept",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			w, err := openWorld(s, o)
+			if err != nil {
+				return err
+			}
+			r := &repository.Repository{Dir: w.out("repository")}
+			generations, err := r.Generations()
+			if err != nil {
+				return err
+			}
+			current, err := r.Current()
+			if err != nil {
+				return fmt.Errorf("nothing is published in %s: %w", w.short(r.Dir), err)
+			}
+			objects := []generationObject{}
+			for _, g := range generations {
+				info, err := os.Stat(g.Dir)
+				if err != nil {
+					return err
+				}
+				objects = append(objects, generationObject{g.Number, info.ModTime().UTC(), g.Number == current.Number})
+			}
+			if o.json {
+				return printJSON(s.stdout, objects)
+			}
+			for _, g := range objects {
+				mark := " "
+				if g.Current {
+					mark = "*"
+				}
+				fmt.Fprintf(s.stdout, "%s %4d  %s\n", mark, g.Number, g.Published.Format(time.DateTime))
+			}
+			return nil
+		},
+	}
+	c.AddCommand(&cobra.Command{
+		Use:   "rollback NUMBER",
+		Short: "Make an older state current again, for all architectures at once",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			w, err := openWorld(s, o)
+			if err != nil {
+				return err
+			}
+			n, err := strconv.Atoi(args[0])
+			if err != nil {
+				return fmt.Errorf("%q is not the number of a generation", args[0])
+			}
+			r := &repository.Repository{Dir: w.out("repository")}
+			return r.Rollback(n)
+		},
+	})
+	return c
+}
+
+type generationObject struct {
+	Number    int       `json:"number"`
+	Published time.Time `json:"published"`
+	Current   bool      `json:"current"`
+}
