@@ -1,17 +1,23 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
+	"github.com/go-git/go-git/v5"
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -135,6 +141,7 @@ func setup(env *testscript.Env) error {
 		env.Setenv(name, value)
 	}
 	env.Setenv("HOST", string(hostArch()))
+	env.Values[callerKey{}] = new(caller)
 	return nil
 }
 
@@ -185,12 +192,20 @@ func copyTo(to, from string) error {
 }
 
 var storyCommands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
+	"branch":    branch,
+	"called":    called,
+	"commit":    commit,
 	"edit":      edit,
 	"exits":     exits,
 	"flip":      flip,
+	"hostonly":  hostOnly,
+	"listen":    listen,
 	"remember":  remember,
 	"strange":   strange,
+	"strays":    strays,
+	"switch":    checkoutBranch,
 	"unchanged": unchanged,
+	"unsigned":  unsigned,
 }
 
 // edit FILE OLD NEW replaces the one place of OLD.
@@ -282,4 +297,123 @@ func state(ts *testscript.TestScript, name string) string {
 		return nil
 	}))
 	return b.String()
+}
+
+// hostOnly FILE... makes recipes ones for this machine's architecture.
+func hostOnly(ts *testscript.TestScript, _ bool, args []string) {
+	for _, name := range args {
+		edit(ts, false, []string{name, "HOSTARCH", string(hostArch())})
+	}
+}
+
+// A caller notes whether somebody connects.
+type caller struct {
+	net.Listener
+	calls atomic.Int32
+}
+
+type callerKey struct{}
+
+// listen VARIABLE waits for calls, at the address that the variable will hold.
+func listen(ts *testscript.TestScript, _ bool, args []string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Defer(func() { l.Close() })
+	ts.Setenv(args[0], l.Addr().String())
+	c := ts.Value(callerKey{}).(*caller)
+	c.Listener = l
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			c.calls.Add(1)
+			conn.Close()
+		}
+	}()
+}
+
+// called tells whether there was a call.
+func called(ts *testscript.TestScript, neg bool, _ []string) {
+	if n := ts.Value(callerKey{}).(*caller).calls.Load(); (n > 0) == neg {
+		ts.Fatalf("%d calls", n)
+	}
+}
+
+// strays fails when something below the story's folder is mounted, or a
+// process of an environment is left.
+func strays(ts *testscript.TestScript, _ bool, _ []string) {
+	left, err := straysOf(ts.MkAbs("."))
+	ts.Check(err)
+	if left != "" {
+		ts.Fatalf("left behind:\n%s", left)
+	}
+}
+
+func straysOf(work string) (string, error) {
+	var left strings.Builder
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if strings.Contains(line, work) {
+			left.WriteString(line)
+		}
+	}
+	// A process of an environment has its root or folder, and so its command
+	// line's or its mounts' words, below the work folder.
+	processes, err := filepath.Glob("/proc/[0-9]*/mountinfo")
+	if err != nil {
+		return "", err
+	}
+	for _, file := range processes {
+		text, err := os.ReadFile(file)
+		if err == nil && strings.Contains(string(text), work+"/") {
+			line, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "cmdline"))
+			fmt.Fprintf(&left, "process %s: %q\n", filepath.Base(filepath.Dir(file)), line)
+		}
+	}
+	return left.String(), nil
+}
+
+// unsigned FILE takes the signature off an index.
+func unsigned(ts *testscript.TestScript, _ bool, args []string) {
+	file := ts.MkAbs(args[0])
+	index, err := apk.ReadIndex(strings.NewReader(ts.ReadFile(file)), apk.Verify{Insecure: true})
+	ts.Check(err)
+	var b bytes.Buffer
+	ts.Check(apk.WriteIndex(&b, index, nil))
+	ts.Check(os.WriteFile(file, b.Bytes(), 0o644))
+}
+
+// commit MESSAGE commits everything in the story's folder, on main at first.
+func commit(ts *testscript.TestScript, _ bool, args []string) {
+	repo, err := git.PlainOpen(ts.MkAbs("."))
+	if errors.Is(err, git.ErrRepositoryNotExists) {
+		repo, err = git.PlainInitWithOptions(ts.MkAbs("."), &git.PlainInitOptions{
+			InitOptions: git.InitOptions{DefaultBranch: plumbing.NewBranchReferenceName("main")},
+		})
+	}
+	ts.Check(err)
+	tree, err := repo.Worktree()
+	ts.Check(err)
+	ts.Check(tree.AddWithOptions(&git.AddOptions{All: true}))
+	_, err = tree.Commit(args[0], &git.CommitOptions{Author: &object.Signature{Name: "Somebody", Email: "somebody@example.com"}})
+	ts.Check(err)
+}
+
+// branch NAME begins a branch.
+func branch(ts *testscript.TestScript, _ bool, args []string) { checkoutTo(ts, args[0], true) }
+
+// switch NAME goes to a branch.
+func checkoutBranch(ts *testscript.TestScript, _ bool, args []string) { checkoutTo(ts, args[0], false) }
+
+func checkoutTo(ts *testscript.TestScript, name string, create bool) {
+	repo, err := git.PlainOpen(ts.MkAbs("."))
+	ts.Check(err)
+	tree, err := repo.Worktree()
+	ts.Check(err)
+	ts.Check(tree.Checkout(&git.CheckoutOptions{Branch: plumbing.NewBranchReferenceName(name), Create: create}))
 }
