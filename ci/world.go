@@ -173,33 +173,23 @@ func (w *world) offer(ctx context.Context, n *graph.Node, arch apk.Arch) (build.
 	if err != nil {
 		return build.Offer{}, fmt.Errorf("%s: %w", n.File, err)
 	}
-	own := map[*apk.Package]build.Package{}
-	index := &apk.Index{}
-	w.mu.Lock()
-	for _, a := range w.graph.Ancestors(n) {
-		if a == n || a.Kind != graph.Packages || a.Arch != arch {
-			continue
-		}
-		for _, p := range w.made[a.ID].Packages {
-			own[p.Package] = p
-			index.Packages = append(index.Packages, p.Package)
-		}
-	}
-	w.mu.Unlock()
-	universe := ext.universe.Overlay(solve.Repository{Name: "workspace", Index: index})
-	return build.Offer{Universe: universe, Install: func(c solve.Chosen) build.Installed {
-		if p, ok := own[c.Package]; ok {
-			return w.ownInstalled(p)
-		}
+	base := build.Offer{Universe: ext.universe, Install: func(c solve.Chosen) build.Installed {
 		return build.Fetched(w.client, ext.sources[c.Repository], c.Package)
-	}}, nil
+	}}
+	return w.builder.Above(base, w.madeFor(n, arch), w.seal), nil
 }
 
-func (w *world) ownInstalled(p build.Package) build.Installed {
-	return build.Installed{Package: p.Package, Content: p.Content, File: func(ctx context.Context) (string, apk.Verify, error) {
-		_, file, err := w.builder.Sign(ctx, p, w.seal)
-		return file, apk.Verify{Checksum: &p.Checksum}, err
-	}}
+// madeFor are the packages of a node's ancestors.
+func (w *world) madeFor(n *graph.Node, arch apk.Arch) []build.Package {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var made []build.Package
+	for _, a := range w.graph.Ancestors(n) {
+		if a != n && a.Kind == graph.Packages && a.Arch == arch {
+			made = append(made, w.made[a.ID].Packages...)
+		}
+	}
+	return made
 }
 
 // externalPackages reads the indexes of the repositories that a recipe names.

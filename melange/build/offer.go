@@ -32,3 +32,33 @@ func Fetched(client *repository.Client, s repository.Source, p *apk.Package) Ins
 		return file, apk.Verify{Checksum: &p.Checksum}, err
 	}}
 }
+
+// Above offers packages that were just built, in place of what another offer
+// has of the same names. They are signed when they are installed.
+func (b *Builder) Above(o Offer, made []Package, seal Seal) Offer {
+	if len(made) == 0 {
+		return o
+	}
+	own := make(map[*apk.Package]Package, len(made))
+	index := &apk.Index{}
+	for _, p := range made {
+		own[p.Package] = p
+		index.Packages = append(index.Packages, p.Package)
+	}
+	return Offer{
+		Universe: o.Universe.Overlay(solve.Repository{Name: "workspace", Index: index}),
+		Install: func(c solve.Chosen) Installed {
+			if p, ok := own[c.Package]; ok {
+				return b.installed(p, seal)
+			}
+			return o.Install(c)
+		},
+	}
+}
+
+func (b *Builder) installed(p Package, seal Seal) Installed {
+	return Installed{Package: p.Package, Content: p.Content, File: func(ctx context.Context) (string, apk.Verify, error) {
+		_, file, err := b.Sign(ctx, p, seal)
+		return file, apk.Verify{Checksum: &p.Checksum}, err
+	}}
+}

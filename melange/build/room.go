@@ -43,11 +43,11 @@ type Room struct {
 }
 
 // Enter prepares the environment of a job. Who enters must Close.
-func (b *Builder) Enter(ctx context.Context, job Job) (r *Room, err error) {
+func (b *Builder) Enter(ctx context.Context, job Job) (_ *Room, err error) {
 	if err := os.MkdirAll(b.WorkDir, 0o755); err != nil {
 		return nil, err
 	}
-	r = &Room{job: job, ws: &workspace{epoch: b.Epoch}}
+	r := &Room{job: job, ws: &workspace{epoch: b.Epoch}}
 	if r.ws.dir, err = os.MkdirTemp(b.WorkDir, job.name()+"-"); err != nil {
 		return nil, err
 	}

@@ -38,6 +38,9 @@ type workspace struct {
 // furnish fills the workspace.
 func (b *Builder) furnish(ctx context.Context, job Job, ws *workspace) error {
 	ws.home = filepath.Join(ws.dir, "home")
+	if err := os.Mkdir(ws.home, 0o755); err != nil {
+		return err
+	}
 	for _, o := range job.outputs() {
 		if err := os.MkdirAll(filepath.Join(ws.home, "melange-out", o.Name), 0o755); err != nil {
 			return err

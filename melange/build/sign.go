@@ -12,10 +12,19 @@ import (
 	"distro.internal/shared/cas"
 )
 
-// A Seal is a signer with what tells its key from others of the same name.
+// A Seal is a signer with what tells its key from others of the same name. The
+// zero value leaves packages without a signature.
 type Seal struct {
 	apk.Signer
 	identity string
+}
+
+// key names the seal's key in full.
+func (s Seal) key() string {
+	if s.Signer == nil {
+		return "none"
+	}
+	return s.KeyName() + " " + s.identity
 }
 
 // NewSeal tries the signer once: the signature of a fixed text identifies its key.
@@ -34,7 +43,7 @@ func (b *Builder) Sign(ctx context.Context, p Package, s Seal) (info *apk.Packag
 	key := cas.NewKey("sign/1")
 	key.Add("control", p.Control.String())
 	key.Add("data", p.Data.String())
-	key.Add("key", s.KeyName()+" "+s.identity)
+	key.Add("key", s.key())
 	signed, err := b.signed(ctx, key, p, s)
 	if err != nil {
 		return nil, "", fmt.Errorf("signing %s: %w", p.Name, err)
@@ -52,8 +61,10 @@ func (b *Builder) signed(ctx context.Context, key *cas.Key, p Package, s Seal) (
 		return cas.Digest{}, err
 	}
 	var signature bytes.Buffer
-	if err := apk.SignControl(&signature, s, p.ControlSum[:], time.Unix(p.BuildDate, 0).UTC()); err != nil {
-		return cas.Digest{}, err
+	if s.Signer != nil {
+		if err := apk.SignControl(&signature, s, p.ControlSum[:], time.Unix(p.BuildDate, 0).UTC()); err != nil {
+			return cas.Digest{}, err
+		}
 	}
 	control, err := b.Store.Open(p.Control)
 	if err != nil {

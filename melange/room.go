@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"distro.internal/melange/build"
+	"distro.internal/melange/recipe"
+	"distro.internal/melange/sandbox"
+	"distro.internal/melange/source"
+	"distro.internal/shared/apk"
+	"distro.internal/shared/cas"
+	"distro.internal/shared/repository"
+	"distro.internal/shared/rootfs"
+)
+
+// roomFlags say what the environment is made of that build, test and shell prepare.
+type roomFlags struct {
+	planFlags
+	repositories, keys []string
+	packages           []string
+	ignoreSignatures   bool
+	sourceDir          string
+	cacheDir           string
+	mirrors            []string
+	buildDate          string
+	emulator           string
+	limits             sandbox.Limits
+	memory             string
+	credentials        repository.Credentials
+}
+
+func (o *roomFlags) register(f *pflag.FlagSet, s surroundings) {
+	o.planFlags.register(f)
+	o.credentials = s.credentials
+	f.StringSliceVarP(&o.repositories, "repository-append", "r", nil, "repositories for the environment, besides the recipe's: folders or URLs")
+	f.StringSliceVarP(&o.keys, "keyring-append", "k", nil, "public keys that these repositories are signed with")
+	f.StringSliceVar(&o.packages, "package-append", nil, "packages for the environment, besides the recipe's")
+	f.BoolVar(&o.ignoreSignatures, "ignore-signatures", false, "use repositories without verifying their indexes")
+	f.StringVar(&o.sourceDir, "source-dir", "", "folder of the recipe's own files; NAME/ beside the recipe when empty")
+	f.StringVar(&o.cacheDir, "cache-dir", s.cache, "folder for sources, unpacked packages and results")
+	f.StringSliceVar(&o.mirrors, "source-mirror", nil, "folders or URLs that hold sources by digest: sha256/HEX, sha512/HEX")
+	f.StringVar(&o.buildDate, "build-date", "", "time of the build as RFC 3339; the newest file of the sources when empty; $SOURCE_DATE_EPOCH wins")
+	f.StringVar(&o.emulator, "emulator", "", "static user-mode emulator for the architecture, when it is not the host's; found in PATH when empty")
+	o.limits = build.DefaultLimits()
+	f.StringVar(&o.memory, "memory", "", "memory that a step may use, like 4Gi; most of the machine's when empty")
+	f.DurationVar(&o.limits.Wall, "timeout", o.limits.Wall, "time that a step may take; 0 for no limit")
+	f.DurationVar(&o.limits.Silence, "silence-timeout", o.limits.Silence, "time that a step may go without printing anything; 0 for no limit")
+	f.Float64Var(&o.limits.CPU, "cpu", 0, "processors that a step may use; 0 for all")
+	f.IntVar(&o.limits.Pids, "processes", o.limits.Pids, "processes and threads that a step may have; 0 for no limit")
+}
+
+// job decides the environment of a recipe's build.
+func (o *roomFlags) job(ctx context.Context, file string, plan *recipe.Plan) (build.Job, error) {
+	if err := o.append(&plan.Environment); err != nil {
+		return build.Job{}, err
+	}
+	root, target, err := o.offers(ctx, plan, plan.Environment)
+	if err != nil {
+		return build.Job{}, err
+	}
+	job := build.Job{Plan: plan, Local: o.local(file, plan)}
+	job.Environment, err = build.Resolve(plan, root, target)
+	return job, err
+}
+
+// append adds the packages of the command line.
+func (o *roomFlags) append(e *recipe.Environment) error {
+	for _, p := range o.packages {
+		d, err := apk.ParseDependency(p)
+		if err != nil {
+			return err
+		}
+		e.Packages = append(e.Packages, d)
+	}
+	return nil
+}
+
+// local is the folder of a recipe's own files; nil when there is none.
+func (o *roomFlags) local(file string, plan *recipe.Plan) fs.FS {
+	switch {
+	case o.sourceDir != "":
+		return os.DirFS(o.sourceDir)
+	case plan.LocalDir != "":
+		return os.DirFS(filepath.Join(filepath.Dir(file), plan.LocalDir))
+	}
+	return nil
+}
+
+// offers reads the repositories for the root of an environment, and for the
+// target that it is for.
+func (o *roomFlags) offers(ctx context.Context, plan *recipe.Plan, e recipe.Environment) (root, target build.Offer, err error) {
+	sources, err := o.sources(e)
+	if err != nil {
+		return root, target, err
+	}
+	client := &repository.Client{Cache: filepath.Join(o.cacheDir, "apk"), Credentials: o.credentials}
+	if target, err = build.Repositories(ctx, client, sources, plan.Arch); err != nil {
+		return root, target, err
+	}
+	if !e.Cross || plan.Arch == plan.BuildArch {
+		return target, target, nil
+	}
+	root, err = build.Repositories(ctx, client, sources, plan.BuildArch)
+	return root, target, err
+}
+
+// sources are the repositories of an environment, then those of the command line.
+func (o *roomFlags) sources(e recipe.Environment) ([]repository.Source, error) {
+	keyring, err := apk.LoadKeyring(append(append([]string{}, e.Keyring...), o.keys...)...)
+	if err != nil {
+		return nil, err
+	}
+	var sources []repository.Source
+	for _, r := range append(append([]string{}, e.Repositories...), o.repositories...) {
+		s := repository.Source{URL: r, Keyring: keyring, Insecure: o.ignoreSignatures}
+		if tagged, ok := strings.CutPrefix(r, "@"); ok {
+			s.Tag, s.URL, _ = strings.Cut(tagged, " ")
+		}
+		sources = append(sources, s)
+	}
+	return sources, nil
+}
+
+func (o *roomFlags) builder(s surroundings) (*build.Builder, error) {
+	if o.cacheDir == "" {
+		return nil, errors.New("no cache folder: set HOME or XDG_CACHE_HOME, or give --cache-dir")
+	}
+	b := &build.Builder{
+		Store:   cas.Store{Dir: filepath.Join(o.cacheDir, "cas")},
+		Roots:   rootfs.Store{Dir: filepath.Join(o.cacheDir, "store")},
+		Sources: &source.Store{Dir: filepath.Join(o.cacheDir, "sources")},
+		WorkDir: filepath.Join(o.cacheDir, "work"),
+		Limits:  o.limits,
+		Emulator: func(_ context.Context, arch apk.Arch) (string, error) {
+			if o.emulator != "" {
+				return filepath.Abs(o.emulator)
+			}
+			return build.FindEmulator(arch)
+		},
+	}
+	for _, address := range o.mirrors {
+		b.Sources.Mirrors = append(b.Sources.Mirrors, source.DigestMirror{Address: address})
+	}
+	var err error
+	if o.memory != "" {
+		if b.Limits.Memory, err = build.ParseSize(o.memory); err != nil {
+			return nil, err
+		}
+	}
+	b.Epoch, err = epoch(s.epoch, o.buildDate)
+	return b, err
+}
+
+// epoch is the time of the build from outside, in seconds; 0 when nobody says.
+func epoch(environment, date string) (int64, error) {
+	switch {
+	case environment != "":
+		n, err := strconv.ParseInt(environment, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("SOURCE_DATE_EPOCH: %w", err)
+		}
+		return n, nil
+	case date != "":
+		t, err := time.Parse(time.RFC3339, date)
+		if err != nil {
+			return 0, fmt.Errorf("--build-date: %w", err)
+		}
+		return t.Unix(), nil
+	}
+	return 0, nil
+}
+
+// announce tells of each step before it runs.
+func announce(w io.Writer, plan *recipe.Plan) func(n, of int, s recipe.Step) {
+	return func(n, of int, s recipe.Step) {
+		fmt.Fprintf(w, "%s/%s: step %d of %d: %s (%s)\n", plan.Arch, plan.Name, n, of, stepName(s), s.Pos)
+	}
+}
+
+func stepName(s recipe.Step) string {
+	switch {
+	case s.Name != "":
+		return s.Name
+	case s.Uses != "":
+		return s.Uses
+	}
+	first, _, _ := strings.Cut(strings.TrimSpace(s.Script), "\n")
+	return first
+}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"distro.internal/melange/sandbox"
+	"distro.internal/melange/testshell"
+	"distro.internal/shared/apk"
+)
+
+// The stories of testdata/script run the melange command, as people do. Their
+// environments hold the one package of testshell and what the stories build, so
+// that they need nothing of the machine but its kernel.
+
+func TestMain(m *testing.M) {
+	sandbox.Main()
+	testscript.Main(&stories{m}, map[string]func(){"melange": main})
+}
+
+// stories prepares what all stories share, before any of them runs.
+type stories struct{ tests *testing.M }
+
+// sharedVariable names the folder with the tools' repository and a key.
+const sharedVariable = "STORY_SHARED"
+
+func (s *stories) Run() int {
+	code, err := s.run()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+func (s *stories) run() (int, error) {
+	dir, err := os.MkdirTemp("", "stories-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Setenv(sharedVariable, dir); err != nil {
+		return 0, err
+	}
+	shell := filepath.Join(dir, "sh")
+	if err := testshell.Compile(shell); err != nil {
+		return 0, err
+	}
+	if err := testshell.Write(filepath.Join(dir, "tools"), shell, apk.Arch(hostArch())); err != nil {
+		return 0, err
+	}
+	if err := writeKey(filepath.Join(dir, "key.rsa")); err != nil {
+		return 0, err
+	}
+	return s.tests.Run(), nil
+}
+
+func writeKey(file string) error {
+	key, err := apk.GenerateKey(2048)
+	if err != nil {
+		return err
+	}
+	public, err := apk.EncodePublicKey(&key.PublicKey)
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		os.WriteFile(file, apk.EncodePrivateKey(key), 0o600),
+		os.WriteFile(file+".pub", public, 0o644),
+	)
+}
+
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(e *testscript.Env) error {
+			dir := os.Getenv(sharedVariable)
+			tools := filepath.Join(dir, "tools")
+			for name, value := range map[string]string{
+				"HOME": e.WorkDir, "XDG_CACHE_HOME": filepath.Join(e.WorkDir, "cache"), "HOST": hostArch(),
+				"KEY": filepath.Join(dir, "key.rsa"), "TOOLS": tools, "TOOLSKEY": filepath.Join(tools, testshell.KeyName),
+			} {
+				e.Setenv(name, value)
+			}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"edit": edit},
+	})
+}
+
+// edit replaces a text in a file: edit FILE OLD NEW.
+func edit(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: edit FILE OLD NEW")
+	}
+	text := ts.ReadFile(args[0])
+	if !strings.Contains(text, args[1]) {
+		ts.Fatalf("%s does not say %q", args[0], args[1])
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.ReplaceAll(text, args[1], args[2])), 0o644))
+}
