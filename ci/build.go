@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"distro.internal/ci/graph"
 	"distro.internal/ci/report"
@@ -27,14 +28,21 @@ import (
 	"distro.internal/shared/repository"
 )
 
-type buildOptions struct {
+// runFlags say how nodes are made.
+type runFlags struct {
 	jobs     int
 	failFast bool
 	verbose  bool
 }
 
+func (r *runFlags) register(f *pflag.FlagSet) {
+	f.IntVarP(&r.jobs, "jobs", "j", runtime.NumCPU(), "nodes at a time")
+	f.BoolVar(&r.failFast, "fail-fast", false, "start nothing more after a failure")
+	f.BoolVarP(&r.verbose, "verbose", "v", false, "print also what is up to date")
+}
+
 func buildCommand(s surroundings, o *workspaceFlags) *cobra.Command {
-	var b buildOptions
+	var r runFlags
 	c := &cobra.Command{
 		Use:   "build [NODE...]",
 		Short: "Make everything, or some nodes and what they need, and publish it",
@@ -50,17 +58,24 @@ then, and what was finished is kept for the next run.`,
 			if err != nil {
 				return err
 			}
-			return w.build(c.Context(), s, o, b, args)
+			return w.build(c.Context(), s, o, r, args)
 		},
 	}
-	f := c.Flags()
-	f.IntVarP(&b.jobs, "jobs", "j", runtime.NumCPU(), "nodes at a time")
-	f.BoolVar(&b.failFast, "fail-fast", false, "start nothing more after a failure")
-	f.BoolVarP(&b.verbose, "verbose", "v", false, "print also what is up to date")
+	r.register(c.Flags())
 	return c
 }
 
-func (w *world) build(ctx context.Context, s surroundings, o *workspaceFlags, b buildOptions, words []string) error {
+func (w *world) build(ctx context.Context, s surroundings, o *workspaceFlags, r runFlags, words []string) error {
+	return w.make(ctx, s, o, r, func(m *maker) ([]run.Node, error) {
+		nodes, err := w.find(words)
+		m.whole = len(words) == 0
+		return m.actions(w.graph.Ancestors(nodes...)), err
+	}, (*maker).where)
+}
+
+// make runs the actions that choose chooses of the prepared workspace; then says
+// what there is to say when all went well.
+func (w *world) make(ctx context.Context, s surroundings, o *workspaceFlags, r runFlags, choose func(*maker) ([]run.Node, error), then func(*maker)) error {
 	unlock, err := w.lock()
 	if err != nil {
 		return err
@@ -69,26 +84,24 @@ func (w *world) build(ctx context.Context, s surroundings, o *workspaceFlags, b 
 	if err := w.prepare(ctx, o, s.stderr); err != nil {
 		return err
 	}
-	nodes, err := w.find(words)
-	if err != nil {
-		return err
-	}
-	w.journal, err = run.OpenJournal(w.out("journal"))
-	if err != nil {
+	if w.journal, err = run.OpenJournal(w.out("journal")); err != nil {
 		return err
 	}
 	defer w.journal.Close()
-	m := &maker{world: w, whole: len(words) == 0}
-	actions := m.actions(w.graph.Ancestors(nodes...))
+	m := &maker{world: w, tests: map[string]*graph.Node{}}
+	actions, err := choose(m)
+	if err != nil {
+		return err
+	}
 	m.report = report.New(report.Config{
-		Out: s.stdout, JSON: o.json, Verbose: b.verbose, Total: len(actions), Explain: m.explain,
+		Out: s.stdout, JSON: o.json, Verbose: r.verbose, Total: len(actions), Explain: m.explain,
 	})
 	defer m.report.Close()
 	w.builder.Sources.Progress = m.report.Fetching
-	_, err = run.Run(ctx, actions, run.Options{Jobs: b.jobs, FailFast: b.failFast, OnEvent: m.event})
+	_, err = run.Run(ctx, actions, run.Options{Jobs: r.jobs, FailFast: r.failFast, OnEvent: m.event})
 	m.report.Summary()
 	if err == nil {
-		m.where()
+		then(m)
 	}
 	return errors.Join(err, m.journalErr)
 }
@@ -103,6 +116,8 @@ type maker struct {
 	published  bool
 	journalErr error
 	keys       keys
+	tests      map[string]*graph.Node // by ID: they are not in the graph
+	untested   []string               // nodes whose recipe has no test
 }
 
 // repositoryNode publishes what all packages nodes of a run made.
@@ -117,21 +132,24 @@ func (m *maker) actions(nodes []*graph.Node) []run.Node {
 		}
 		m.packages = append(m.packages, n)
 		publish.Needs = append(publish.Needs, n.ID)
-		actions = append(actions, run.Node{
-			ID: n.ID, Needs: needs(n), Estimate: m.journal.Took(n.ID),
-			Do: func(ctx context.Context) (run.Outcome, error) { return m.makePackages(ctx, n) },
-		})
+		actions = append(actions, m.action(n, m.makePackages))
 	}
 	actions = append(actions, publish)
 	for _, n := range nodes {
 		if n.Kind == graph.Image {
-			actions = append(actions, run.Node{
-				ID: n.ID, Needs: append(needs(n), repositoryNode), Estimate: m.journal.Took(n.ID),
-				Do: func(ctx context.Context) (run.Outcome, error) { return m.makeImage(ctx, n) },
-			})
+			action := m.action(n, m.makeImage)
+			action.Needs = append(action.Needs, repositoryNode)
+			actions = append(actions, action)
 		}
 	}
 	return actions
+}
+
+func (m *maker) action(n *graph.Node, do func(context.Context, *graph.Node) (run.Outcome, error)) run.Node {
+	return run.Node{
+		ID: n.ID, Needs: needs(n), Estimate: m.journal.Took(n.ID),
+		Do: func(ctx context.Context) (run.Outcome, error) { return do(ctx, n) },
+	}
 }
 
 // needs lists the nodes that n needs, each once; edges are sorted.
@@ -152,11 +170,7 @@ func (m *maker) makePackages(ctx context.Context, n *graph.Node) (run.Outcome, e
 	}
 	log := &logFile{name: m.logName(n)}
 	defer log.Close()
-	job.Log = log
-	job.OnStep = func(i, of int, s recipe.Step) {
-		m.report.Doing(n.ID, fmt.Sprintf("step %d of %d: %s", i, of, stepName(s)))
-		fmt.Fprintf(log, "# %s: %s\n", s.Pos, stepName(s))
-	}
+	m.watch(&job, n, log)
 	before := m.contents(n)
 	result, err := m.builder.Build(ctx, job)
 	if result != nil {
@@ -174,6 +188,15 @@ func (m *maker) makePackages(ctx context.Context, n *graph.Node) (run.Outcome, e
 		}
 	}
 	return run.Outcome{Cached: !result.Ran && !result.Packed, Note: note(result, before)}, nil
+}
+
+// watch shows and logs what a job of a node does.
+func (m *maker) watch(job *build.Job, n *graph.Node, log *logFile) {
+	job.Log = log
+	job.OnStep = func(i, of int, s recipe.Step) {
+		m.report.Doing(n.ID, fmt.Sprintf("step %d of %d: %s", i, of, stepName(s)))
+		fmt.Fprintf(log, "# %s: %s\n", s.Pos, stepName(s))
+	}
 }
 
 // note says what a build came to.
@@ -284,19 +307,30 @@ const tailLines = 20
 // explain tells a failure's story: what, the last it said, and where the rest is.
 func (m *maker) explain(node string, err error) []string {
 	lines := strings.Split(err.Error(), "\n")
-	n, ok := m.graph.Node(node)
+	n, ok := m.tests[node]
+	if !ok {
+		n, ok = m.graph.Node(node)
+	}
 	var step *build.StepError
 	if !ok || !errors.As(err, &step) {
 		return lines
 	}
-	for _, line := range tail(m.logName(n), tailLines) {
+	log := m.logName(n)
+	if n.Kind == graph.Test {
+		log = m.testLogName(n, step.Step.Output)
+	}
+	for _, line := range tail(log, tailLines) {
 		lines = append(lines, "| "+line)
 	}
-	return append(lines, "log: "+m.short(m.logName(n)))
+	return append(lines, "log: "+m.short(log))
 }
 
 func (w *world) logName(n *graph.Node) string {
 	return w.out("logs", string(n.Arch), n.Name+".log")
+}
+
+func (w *world) testLogName(n *graph.Node, output string) string {
+	return w.out("logs", string(n.Arch), output+".test.log")
 }
 
 // tail returns the last lines of a file.

@@ -15,14 +15,19 @@ type keys struct {
 
 // set records the keys of a node by kind.
 func (k *keys) set(node string, of []*cas.Key) {
+	digests := map[string]string{}
+	for _, key := range of {
+		digests[key.Kind()] = key.Digest().String()
+	}
+	k.record(node, digests)
+}
+
+// record keeps the digests of a node's keys by name.
+func (k *keys) record(node string, digests map[string]string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.node == nil {
 		k.node = map[string]map[string]string{}
-	}
-	digests := map[string]string{}
-	for _, key := range of {
-		digests[key.Kind()] = key.Digest().String()
 	}
 	k.node[node] = digests
 }

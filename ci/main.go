@@ -69,7 +69,7 @@ func execute(ctx context.Context, s surroundings, args []string) int {
 	root.PersistentFlags().StringVar(&level, "log-level", "warn", "what is logged on stderr: debug, info, warn, error")
 	o.register(root.PersistentFlags(), s)
 	for _, command := range []func(surroundings, *workspaceFlags) *cobra.Command{
-		affectedCommand, buildCommand, gcCommand, generationsCommand, graphCommand, planCommand, stage0Command, verifyCommand, whyCommand,
+		affectedCommand, buildCommand, gcCommand, generationsCommand, graphCommand, planCommand, stage0Command, testCommand, verifyCommand, whyCommand,
 	} {
 		root.AddCommand(command(s, &o))
 	}

@@ -15,6 +15,7 @@ import (
 	"distro.internal/ci/graph"
 	"distro.internal/ci/run"
 	"distro.internal/melange/build"
+	"distro.internal/melange/recipe"
 	"distro.internal/melange/sandbox"
 	"distro.internal/shared/apk"
 	"distro.internal/shared/cas"
@@ -141,21 +142,18 @@ func (w *world) find(words []string) ([]*graph.Node, error) {
 
 // job decides the environment of a packages node, whose ancestors are all made.
 func (w *world) job(ctx context.Context, n *graph.Node) (build.Job, error) {
-	job := build.Job{Plan: n.Plan}
-	if len(n.Plan.LocalFiles) > 0 {
-		job.Local = os.DirFS(n.LocalDir(w.dir))
-	}
+	job := build.Job{Plan: n.Plan, Local: w.localFiles(n)}
 	root := n.Arch
 	if n.Plan.Environment.Cross {
 		root = n.Plan.BuildArch
 	}
-	rootOffer, err := w.offer(ctx, n, root)
+	rootOffer, err := w.offer(ctx, n, n.Plan.Environment, root)
 	if err != nil {
 		return job, err
 	}
 	targetOffer := rootOffer
 	if n.Plan.Environment.Cross {
-		if targetOffer, err = w.offer(ctx, n, n.Arch); err != nil {
+		if targetOffer, err = w.offer(ctx, n, n.Plan.Environment, n.Arch); err != nil {
 			return job, err
 		}
 	}
@@ -166,10 +164,18 @@ func (w *world) job(ctx context.Context, n *graph.Node) (build.Job, error) {
 	return job, nil
 }
 
+// localFiles is the folder of a recipe's own files; nil when it has none.
+func (w *world) localFiles(n *graph.Node) fs.FS {
+	if len(n.Plan.LocalFiles) == 0 {
+		return nil
+	}
+	return os.DirFS(n.LocalDir(w.dir))
+}
+
 // offer is what a node can have installed: the packages of its ancestors, and
-// of the repositories that its recipe names those that no ancestor makes.
-func (w *world) offer(ctx context.Context, n *graph.Node, arch apk.Arch) (build.Offer, error) {
-	ext, err := w.externalPackages(ctx, n, arch)
+// of the repositories that its environment names those that no ancestor makes.
+func (w *world) offer(ctx context.Context, n *graph.Node, e recipe.Environment, arch apk.Arch) (build.Offer, error) {
+	ext, err := w.externalPackages(ctx, e, arch)
 	if err != nil {
 		return build.Offer{}, fmt.Errorf("%s: %w", n.File, err)
 	}
@@ -192,9 +198,8 @@ func (w *world) madeFor(n *graph.Node, arch apk.Arch) []build.Package {
 	return made
 }
 
-// externalPackages reads the indexes of the repositories that a recipe names.
-func (w *world) externalPackages(ctx context.Context, n *graph.Node, arch apk.Arch) (*external, error) {
-	e := n.Plan.Environment
+// externalPackages reads the indexes of the repositories that an environment names.
+func (w *world) externalPackages(ctx context.Context, e recipe.Environment, arch apk.Arch) (*external, error) {
 	name := strings.Join(append(append([]string{string(arch)}, e.Repositories...), e.Keyring...), "\x00")
 	w.mu.Lock()
 	x := w.external[name]

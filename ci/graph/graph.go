@@ -31,6 +31,7 @@ type Kind string
 const (
 	Packages Kind = "packages"
 	Image    Kind = "image"
+	Test     Kind = "test" // of no graph, see Graph.Test
 )
 
 // A Node is one thing to make: the packages of a recipe for one architecture,
@@ -54,6 +55,7 @@ const (
 	Link     Class = "link"     // is in the sysroot of a cross build
 	Runtime  Class = "runtime"  // needed by something that the environment or image names
 	Contents Class = "contents" // is in the image
+	Trial    Class = "test"     // is in the environment of a test
 )
 
 // An Edge is one reason why a node comes after another.
@@ -69,6 +71,7 @@ type Graph struct {
 	byID  map[string]*Node
 	order []*Node // dependencies first
 	down  map[string][]*Node
+	made  *makers
 }
 
 // New connects nodes, which must have no edges yet.
@@ -81,12 +84,12 @@ func New(nodes []*Node) (*Graph, error) {
 		}
 		g.byID[n.ID] = n
 	}
-	makers, err := newMakers(g.nodes)
-	if err != nil {
+	var err error
+	if g.made, err = newMakers(g.nodes); err != nil {
 		return nil, err
 	}
 	for _, n := range g.nodes {
-		if err := makers.connect(n); err != nil {
+		if err := g.made.connect(n); err != nil {
 			return nil, err
 		}
 	}
@@ -116,6 +119,14 @@ func (n *Node) needed() []string {
 	}
 	slices.Sort(ids)
 	return slices.Compact(ids)
+}
+
+// Test returns a node for the tests of a packages node: it needs those packages
+// and what the tests' environments name. It is not part of the graph, for nothing
+// waits for a test; its edges lead into it.
+func (g *Graph) Test(n *Node) (*Node, error) {
+	t := &Node{ID: "test/" + n.ID, Kind: Test, Name: n.Name, File: n.File, Arch: n.Arch, Plan: n.Plan}
+	return t, g.made.connect(t)
 }
 
 // Ancestors lists what the nodes need, directly or not, and the nodes
@@ -318,6 +329,12 @@ func (m *makers) connect(n *Node) error {
 		}
 		if err := c.want(n.Arch, e.Sysroot, Link); err != nil {
 			return err
+		}
+	case Test:
+		for _, t := range n.Plan.Tests {
+			if err := c.want(n.Arch, t.Environment.Packages, Trial); err != nil {
+				return err
+			}
 		}
 	case Image:
 		world, err := n.Image.World()

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"distro.internal/ci/graph"
+	"distro.internal/ci/run"
+	"distro.internal/melange/build"
+	"distro.internal/melange/recipe"
+)
+
+func testCommand(s surroundings, o *workspaceFlags) *cobra.Command {
+	var r runFlags
+	c := &cobra.Command{
+		Use:   "test [NODE...]",
+		Short: "Run the tests of everything, or of some recipes' packages",
+		Long: `Run the tests of all recipes, or of some, for every architecture that they are
+built for. What is tested, and what the tests' environments name, is made first
+if it is not made already; nothing is published. A test that passed is not run
+again while nothing that it depends on changes.`,
+		RunE: func(c *cobra.Command, args []string) error {
+			w, err := openWorld(s, o)
+			if err != nil {
+				return err
+			}
+			return w.make(c.Context(), s, o, r, func(m *maker) ([]run.Node, error) { return m.trials(args) }, (*maker).silence)
+		},
+	}
+	r.register(c.Flags())
+	return c
+}
+
+// trials are the actions of tests, after those that make what they need.
+func (m *maker) trials(words []string) ([]run.Node, error) {
+	nodes, err := m.find(words)
+	if err != nil {
+		return nil, err
+	}
+	var tests []*graph.Node
+	for _, n := range nodes {
+		switch {
+		case n.Kind == graph.Image:
+		case len(n.Plan.Tests) == 0:
+			m.untested = append(m.untested, n.ID)
+		default:
+			t, err := m.graph.Test(n)
+			if err != nil {
+				return nil, err
+			}
+			m.tests[t.ID] = t
+			tests = append(tests, t)
+		}
+	}
+	var actions []run.Node
+	for _, n := range m.graph.Ancestors(tests...) {
+		actions = append(actions, m.action(n, m.makePackages))
+	}
+	for _, t := range tests {
+		actions = append(actions, m.action(t, m.test))
+	}
+	return actions, nil
+}
+
+// silence tells what a run of tests says nothing about.
+func (m *maker) silence() {
+	switch {
+	case len(m.untested) > 0:
+		m.report.Say("without a test: %s", strings.Join(m.untested, ", "))
+	case len(m.tests) == 0:
+		m.report.Say("images have no tests")
+	}
+}
+
+// test runs all tests of a recipe. One that fails does not keep the others from
+// being run.
+func (m *maker) test(ctx context.Context, n *graph.Node) (run.Outcome, error) {
+	keys := map[string]string{}
+	ran := 0
+	var failures error
+	for i := range n.Plan.Tests {
+		result, err := m.testOne(ctx, n, &n.Plan.Tests[i])
+		if result != nil {
+			keys[result.Key.Kind()+" "+n.Plan.Tests[i].Output] = result.Key.Digest().String()
+			if result.Ran {
+				ran++
+			}
+		}
+		if failures = errors.Join(failures, err); ctx.Err() != nil {
+			break
+		}
+	}
+	m.keys.record(n.ID, keys)
+	return run.Outcome{Cached: ran == 0, Note: fmt.Sprintf("%d of %d tests ran", ran, len(n.Plan.Tests))}, failures
+}
+
+func (m *maker) testOne(ctx context.Context, n *graph.Node, t *recipe.Test) (*build.TestResult, error) {
+	job, err := m.testJob(ctx, n, t)
+	if err != nil {
+		return nil, err
+	}
+	log := &logFile{name: m.testLogName(n, t.Output)}
+	defer log.Close()
+	m.watch(&job, n, log)
+	return m.builder.Test(ctx, job)
+}
+
+// testJob decides the environment of a test, for which everything is made.
+func (m *maker) testJob(ctx context.Context, n *graph.Node, t *recipe.Test) (build.Job, error) {
+	job := build.Job{Plan: n.Plan, Test: t, Local: m.localFiles(n)}
+	offer, err := m.offer(ctx, n, t.Environment, n.Arch)
+	if err != nil {
+		return job, err
+	}
+	if job.Environment, err = build.ResolveTest(n.Plan, t, offer); err != nil {
+		return job, fmt.Errorf("%s: %w", n.File, err)
+	}
+	return job, nil
+}
