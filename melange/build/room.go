@@ -39,6 +39,7 @@ func (e *StepError) Unwrap() error { return e.Err }
 type Room struct {
 	job   Job
 	ws    *workspace
+	held  *os.File // marks the workspace as in use
 	agent *sandbox.Agent
 }
 
@@ -56,6 +57,9 @@ func (b *Builder) Enter(ctx context.Context, job Job) (_ *Room, err error) {
 			err = errors.Join(err, r.Close())
 		}
 	}()
+	if r.held, err = hold(r.ws.dir); err != nil {
+		return nil, err
+	}
 	if err := b.furnish(ctx, job, r.ws); err != nil {
 		return nil, fmt.Errorf("preparing the workspace of %s: %w", job.name(), err)
 	}
@@ -76,12 +80,17 @@ func (r *Room) Close() error {
 	if r.agent != nil {
 		err = r.agent.Close()
 	}
-	return errors.Join(err, sandbox.Remove(context.Background(), r.ws.dir))
+	err = errors.Join(err, sandbox.Remove(context.Background(), r.ws.dir))
+	if r.held != nil {
+		err = errors.Join(err, r.held.Close())
+	}
+	return err
 }
 
 // steps runs all steps of the job, in the time that the recipe has for them. The error of a step that ended badly is a
 // *StepError.
 func (r *Room) steps(ctx context.Context) error {
+	whole := ctx
 	if d := r.job.Plan.Timeout; d > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, d, fmt.Errorf("exceeded the recipe's timeout %s", d))
@@ -97,8 +106,8 @@ func (r *Room) steps(ctx context.Context) error {
 			continue
 		}
 		failure := &StepError{s, err}
-		if r.job.OnFailure != nil && ctx.Err() == nil {
-			return errors.Join(failure, r.job.OnFailure(ctx, r, failure))
+		if r.job.OnFailure != nil && whole.Err() == nil {
+			return errors.Join(failure, r.job.OnFailure(whole, r, failure))
 		}
 		return failure
 	}
@@ -107,24 +116,26 @@ func (r *Room) steps(ctx context.Context) error {
 
 // A Terminal is where a person types.
 type Terminal struct {
-	In  *os.File
-	Out io.Writer
+	In       *os.File
+	Out, Err io.Writer
+	Raw      bool   // In is a terminal: the shell gets one of its own
+	Kind     string // of the terminal, as TERM has it
 }
 
-// Shell gives a person a shell in the room: in the folder and with the
-// variables of a step, or in the workspace when there is none. How the shell
-// ends is the person's business, and no error.
-func (r *Room) Shell(ctx context.Context, t Terminal, at *recipe.Step) error {
-	c := sandbox.Command{Args: []string{"/bin/sh", "-i"}, Dir: recipe.Workspace, Stdin: t.In, Stdout: t.Out, Stderr: t.Out, TTY: true}
-	if at != nil {
-		c.Dir, c.Env, c.Network = at.Dir, variables(at.Env), at.Network
+// Shell gives a person a shell in the room, in the folder and with the
+// variables and rights of a step. On a terminal, how the shell ends is the
+// person's business; a script that was fed in and fails is an error.
+func (r *Room) Shell(ctx context.Context, t Terminal, at recipe.Step) error {
+	c := sandbox.Command{
+		Args: []string{"/bin/sh"}, Dir: at.Dir, Env: variables(at.Env), Network: at.Network,
+		Stdin: t.In, Stdout: t.Out, Stderr: t.Err, TTY: t.Raw,
 	}
-	if term := os.Getenv("TERM"); term != "" {
-		c.Env = append(c.Env, "TERM="+term)
+	if t.Kind != "" {
+		c.Env = append(c.Env, "TERM="+t.Kind)
 	}
 	err := r.agent.Run(ctx, c)
 	var exit *sandbox.ExitError
-	if errors.As(err, &exit) && ctx.Err() == nil {
+	if t.Raw && errors.As(err, &exit) && ctx.Err() == nil {
 		return nil
 	}
 	return err
