@@ -91,7 +91,7 @@ func (o *buildOptions) buildPlan(ctx context.Context, s surroundings, b *build.B
 	if o.shell {
 		job.OnFailure = func(ctx context.Context, r *build.Room, e *build.StepError) error {
 			fmt.Fprintf(s.stderr, "melange: %v\nThis is where it failed; leave the shell to end the build.\n", e)
-			return r.Shell(ctx, build.Terminal{In: s.stdin, Out: s.stdout}, &e.Step)
+			return r.Shell(ctx, s.terminal(), e.Step)
 		}
 	}
 	return b.Build(ctx, job)

@@ -25,6 +25,7 @@ type surroundings struct {
 	stdout, stderr io.Writer
 	cache          string // the user's cache folder of this project
 	epoch          string // $SOURCE_DATE_EPOCH
+	term           string // $TERM
 	credentials    repository.Credentials
 }
 
@@ -32,7 +33,7 @@ func main() {
 	sandbox.Main()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	s := surroundings{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, epoch: os.Getenv("SOURCE_DATE_EPOCH")}
+	s := surroundings{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, epoch: os.Getenv("SOURCE_DATE_EPOCH"), term: os.Getenv("TERM")}
 	if dir, err := os.UserCacheDir(); err == nil {
 		s.cache = filepath.Join(dir, "distro")
 	}
@@ -60,7 +61,7 @@ func run(ctx context.Context, s surroundings, args []string) int {
 	}
 	root.PersistentFlags().StringVar(&level, "log-level", "warn", "what is logged on stderr: debug, info, warn, error")
 	for _, command := range []func(surroundings) *cobra.Command{
-		buildCommand, compileCommand, indexCommand, keygenCommand, packageVersionCommand, pipelinesCommand, signCommand, signIndexCommand, testCommand,
+		buildCommand, compileCommand, indexCommand, keygenCommand, packageVersionCommand, pipelinesCommand, shellCommand, signCommand, signIndexCommand, testCommand,
 	} {
 		root.AddCommand(command(s))
 	}

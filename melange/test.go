@@ -146,17 +146,24 @@ func (o *testOptions) testOne(ctx context.Context, s surroundings, b *build.Buil
 }
 
 func (o *testOptions) runTest(ctx context.Context, b *build.Builder, job build.Job, made []build.Package) (*build.TestResult, error) {
-	if err := o.append(&job.Test.Environment); err != nil {
-		return nil, err
-	}
-	_, target, err := o.offers(ctx, job.Plan, job.Test.Environment)
-	if err != nil {
-		return nil, err
-	}
-	if job.Environment, err = build.ResolveTest(job.Plan, job.Test, b.Above(target, made, build.Seal{})); err != nil {
+	if err := o.resolveTest(ctx, b, &job, made); err != nil {
 		return nil, err
 	}
 	return b.Test(ctx, job)
+}
+
+// resolveTest decides the environment of a test; what was just made is in the
+// place of what repositories have of it.
+func (o *roomFlags) resolveTest(ctx context.Context, b *build.Builder, job *build.Job, made []build.Package) error {
+	if err := o.append(&job.Test.Environment); err != nil {
+		return err
+	}
+	_, target, err := o.offers(ctx, job.Plan, job.Test.Environment)
+	if err != nil {
+		return err
+	}
+	job.Environment, err = build.ResolveTest(job.Plan, job.Test, b.Above(target, made, build.Seal{}))
+	return err
 }
 
 // count is a number with its noun.

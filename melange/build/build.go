@@ -47,6 +47,7 @@ type Job struct {
 	Test        *recipe.Test // nil: the build itself
 	Environment Environment
 	Local       fs.FS                          // the folder of the recipe's own files; nil when it has none
+	Network     bool                           // commands in the room may use the network, whatever the steps may
 	Log         io.Writer                      // what the steps print; nil: nowhere
 	OnStep      func(n, of int, s recipe.Step) // before each step; may be nil
 

@@ -112,7 +112,7 @@ func (b *Builder) box(ctx context.Context, job Job, ws *workspace) (*sandbox.San
 	box := &sandbox.Sandbox{
 		Layers:  root.Layers,
 		Mounts:  []sandbox.Mount{{Source: ws.home, Target: recipe.Workspace}},
-		Network: slices.ContainsFunc(job.steps(), func(s recipe.Step) bool { return s.Network }),
+		Network: job.Network || slices.ContainsFunc(job.steps(), func(s recipe.Step) bool { return s.Network }),
 		Limits:  limits,
 		Env:     variables(job.variables(ws)),
 	}

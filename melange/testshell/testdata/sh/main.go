@@ -27,10 +27,18 @@ func main() {
 	}
 }
 
-// run knows one way to be called: -c SCRIPT [NAME [ARGUMENT...]].
+// run knows two ways to be called: -c SCRIPT [NAME [ARGUMENT...]], and without
+// arguments for a script on the input.
 func run(ctx context.Context, args []string) error {
+	if len(args) == 0 {
+		script, err := io.ReadAll(os.Stdin)
+		if err != nil {
+			return err
+		}
+		args = []string{"-c", string(script)}
+	}
 	if len(args) < 2 || args[0] != "-c" {
-		return errors.New("usage: sh -c SCRIPT [NAME [ARGUMENT...]]")
+		return errors.New("usage: sh [-c SCRIPT [NAME [ARGUMENT...]]]")
 	}
 	name, params := "sh", []string{}
 	if len(args) > 2 {

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"distro.internal/melange/build"
+	"distro.internal/melange/recipe"
+	"distro.internal/shared/apk"
+	"distro.internal/shared/console"
+)
+
+type shellOptions struct {
+	roomFlags
+	test    string
+	network bool
+}
+
+func shellCommand(s surroundings) *cobra.Command {
+	var o shellOptions
+	c := &cobra.Command{
+		Use:   "shell RECIPE.yaml | PACKAGE...",
+		Short: "Open a shell in the environment of a recipe's build or test, or in one of some packages",
+		Long: `Open a shell in exactly the environment that the steps of a recipe's build find
+when the first of them starts, sources unpacked; with --test in that of the test
+of one of its packages; or in one that some packages make up. What is done there
+leaves no trace. Without a terminal, the shell reads its commands from the input.`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return o.open(c.Context(), s, args)
+		},
+	}
+	f := c.Flags()
+	o.register(f, s)
+	f.StringVar(&o.test, "test", "", "package whose test's environment it is to be")
+	f.BoolVar(&o.network, "network", false, "let the shell talk to the network")
+	return c
+}
+
+func (o *shellOptions) open(ctx context.Context, s surroundings, args []string) error {
+	b, err := o.builder(s)
+	if err != nil {
+		return err
+	}
+	b.Limits.Wall, b.Limits.Silence, b.Limits.Output = 0, 0, 0 // a person may think
+	job, err := o.shellJob(ctx, b, args)
+	if err != nil {
+		return err
+	}
+	room, err := b.Enter(ctx, job)
+	if err != nil {
+		return err
+	}
+	at := recipe.Step{Dir: recipe.Workspace, Network: o.network}
+	return errors.Join(room.Shell(ctx, s.terminal(), at), room.Close())
+}
+
+// terminal is where the person sits who called the command, if anybody does.
+func (s surroundings) terminal() build.Terminal {
+	return build.Terminal{In: s.stdin, Out: s.stdout, Err: s.stderr, Raw: console.IsTerminal(s.stdin), Kind: s.term}
+}
+
+func (o *shellOptions) shellJob(ctx context.Context, b *build.Builder, args []string) (build.Job, error) {
+	if !isRecipe(args[0]) {
+		return o.packagesJob(ctx, args)
+	}
+	plans, err := o.plans(args[0])
+	if err != nil {
+		return build.Job{}, err
+	}
+	if len(plans) != 1 || len(args) != 1 {
+		return build.Job{}, errors.New("a shell has one recipe, for one architecture")
+	}
+	if o.test == "" {
+		job, err := o.job(ctx, args[0], plans[0])
+		job.Network = o.network
+		return job, err
+	}
+	tests, err := testsOf(plans[0], []string{o.test})
+	if err != nil {
+		return build.Job{}, err
+	}
+	job := build.Job{Plan: plans[0], Test: &tests[0], Local: o.local(args[0], plans[0]), Network: o.network}
+	return job, o.resolveTest(ctx, b, &job, nil)
+}
+
+// isRecipe tells a recipe from the name of a package.
+func isRecipe(word string) bool {
+	if strings.HasSuffix(word, ".yaml") || strings.HasSuffix(word, ".yml") {
+		return true
+	}
+	info, err := os.Stat(word)
+	return err == nil && info.Mode()&fs.ModeType == 0
+}
+
+// packagesJob is a job with nothing to do but to have packages.
+func (o *shellOptions) packagesJob(ctx context.Context, names []string) (build.Job, error) {
+	plan := &recipe.Plan{Name: "shell", Arch: apk.Arch(hostArch())}
+	if len(o.archs) > 1 || o.test != "" {
+		return build.Job{}, errors.New("a shell of packages has one architecture, and no test")
+	}
+	var err error
+	for _, arch := range o.archs {
+		if plan.Arch, err = parseArch(arch); err != nil {
+			return build.Job{}, err
+		}
+	}
+	plan.BuildArch = plan.Arch
+	for _, name := range names {
+		d, err := apk.ParseDependency(name)
+		if err != nil {
+			return build.Job{}, fmt.Errorf("package %q: %w", name, err)
+		}
+		plan.Environment.Packages = append(plan.Environment.Packages, d)
+	}
+	job, err := o.job(ctx, "", plan)
+	job.Network = o.network
+	return job, err
+}
