@@ -181,7 +181,7 @@ func (l *loader) recipe(file string) ([]*Node, error) {
 }
 
 func (l *loader) image(file string) ([]*Node, error) {
-	config, err := image.Load(file)
+	config, err := image.Load(file, l.dir)
 	if err != nil {
 		return nil, err
 	}
