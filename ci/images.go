@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	apko "distro.internal/apko/build"
 	"distro.internal/apko/image"
@@ -127,10 +129,28 @@ func (m *maker) makeImage(ctx context.Context, n *graph.Node) (run.Outcome, erro
 	return run.Outcome{Note: digest}, err
 }
 
+// portable is a lock that names folders of the workspace as its files do: it
+// says the same wherever the workspace lies.
+func (w *world) portable(lock *image.Lock) *image.Lock {
+	l := *lock
+	within := func(url string) string { return strings.TrimPrefix(url, w.dir+string(filepath.Separator)) }
+	l.Contents.Repositories = slices.Clone(l.Contents.Repositories)
+	for i := range l.Contents.Repositories {
+		r := &l.Contents.Repositories[i]
+		r.Name, r.URL = within(r.Name), within(r.URL)
+	}
+	l.Contents.Packages = slices.Clone(l.Contents.Packages)
+	for i := range l.Contents.Packages {
+		p := &l.Contents.Packages[i]
+		p.URL = within(p.URL)
+	}
+	return &l
+}
+
 // imageDocuments writes what describes an image beside it: its lock, and the
 // bills of materials of the whole and of each architecture.
 func (m *maker) imageDocuments(n *graph.Node, lock *image.Lock, r *apko.Result) error {
-	if err := lock.WriteFile(m.out("images", n.Name+".lock.json")); err != nil {
+	if err := m.portable(lock).WriteFile(m.out("images", n.Name+".lock.json")); err != nil {
 		return err
 	}
 	if err := writeIfOther(m.out("images", n.Name+".spdx.json"), r.SBOM, 0o644); err != nil {

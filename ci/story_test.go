@@ -69,6 +69,14 @@ func (s *stories) run() (int, error) {
 			return 0, err
 		}
 	}
+	// Other users may not enter the folder of this program.
+	program, err := os.Executable()
+	if err == nil {
+		err = copyTo(filepath.Join(dir, "world"), program)
+	}
+	if err := errors.Join(err, os.Chmod(filepath.Join(dir, "world"), 0o755)); err != nil {
+		return 0, err
+	}
 	if err := writeKey(filepath.Join(dir, "distro.rsa")); err != nil {
 		return 0, err
 	}

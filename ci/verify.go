@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -47,8 +46,12 @@ not built again until something that it is made of changes.`,
 	return c
 }
 
-// verify rebuilds nodes, which come dependencies first.
+// verify rebuilds nodes, which come dependencies first. Each is rebuilt in the
+// environment that the first build had, so none waits for another.
 func (w *world) verify(ctx context.Context, s surroundings, o *workspaceFlags, nodes []*graph.Node, again bool) error {
+	if err := os.MkdirAll(w.cache, 0o755); err != nil {
+		return err
+	}
 	dir, err := os.MkdirTemp(w.cache, "verify-")
 	if err != nil {
 		return err
@@ -58,20 +61,15 @@ func (w *world) verify(ctx context.Context, s surroundings, o *workspaceFlags, n
 	other.Store = cas.Store{Dir: filepath.Join(dir, "results")}
 	other.WorkDir = filepath.Join(dir, "in", "another", "place")
 
+	packages := slices.DeleteFunc(nodes, func(n *graph.Node) bool { return n.Kind != graph.Packages })
 	var actions []run.Node
-	before := ""
-	for _, n := range nodes {
-		if n.Kind != graph.Packages {
-			continue
-		}
-		action := run.Node{ID: n.ID, Do: func(ctx context.Context) (run.Outcome, error) {
-			return w.verifyNode(ctx, &other, n, again)
-		}}
-		if before != "" {
-			action.Needs = []string{before} // in order: a node's environment is what the ones before it made
-		}
-		before = n.ID
-		actions = append(actions, action)
+	for _, f := range w.survey(ctx, packages) {
+		actions = append(actions, run.Node{ID: f.node.ID, Do: func(ctx context.Context) (run.Outcome, error) {
+			if f.verdict != upToDate {
+				return run.Outcome{}, errNotBuilt
+			}
+			return w.verifyNode(ctx, &other, f.node, again)
+		}})
 	}
 	r := report.New(report.Config{Out: s.stdout, JSON: o.json, Total: len(actions)})
 	defer r.Close()
@@ -80,18 +78,16 @@ func (w *world) verify(ctx context.Context, s surroundings, o *workspaceFlags, n
 	return err
 }
 
+// errNotBuilt is the end of a node with nothing to compare with.
+var errNotBuilt = errors.New("it is not built as it is now: run world build first")
+
+// verifyNode rebuilds a node that was found up to date.
 func (w *world) verifyNode(ctx context.Context, other *build.Builder, n *graph.Node, again bool) (run.Outcome, error) {
 	job, err := w.job(ctx, n)
 	if err != nil {
 		return run.Outcome{}, err
 	}
-	first, err := w.builder.Lookup(job)
-	if errors.Is(err, fs.ErrNotExist) {
-		return run.Outcome{}, fmt.Errorf("it is not built as it is now: run world build first")
-	} else if err != nil {
-		return run.Outcome{}, err
-	}
-	w.made[n.ID] = first
+	first := w.made[n.ID]
 	key := cas.NewKey("verify/1")
 	for _, k := range first.Keys {
 		key.Add(k.Kind(), k.Digest().String())
