@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"distro.internal/shared/apk"
 	"distro.internal/shared/filetree"
 )
 
@@ -13,39 +12,63 @@ import (
 // file systems can hold.
 var epoch = time.Unix(315532800, 0)
 
-// generator makes entries from what a tree holds.
-type generator func(t *filetree.Tree, at time.Time) ([]filetree.Entry, error)
-
 // AssembleOptions say what an image has besides its packages.
 type AssembleOptions struct {
 	Database
 	Time time.Time // of the generated files; zero is 1980-01-01
 }
 
+// Assembled is the packages of an image in one tree.
+type Assembled struct {
+	Tree *filetree.Tree
+
+	// Files tells of each name of the tree which file of which package it is. What is no directory and
+	// is not in it was made here: generated, or a hard link whose file became another package's.
+	Files map[string]Origin
+
+	merged *merged
+}
+
+// Place is where the file of a package lies in the tree, or would if it had not been taken over: not where
+// the package has it when its directories lead through another package's link. A directory's is where what
+// is in it lies.
+func (a *Assembled) Place(o Origin) string { return a.merged.place(o.Package, o.File) }
+
 // Assemble puts the packages, in the order of installation, into one tree, with the directories that
-// every root has and the apk database. Entries are as the packages have them; nothing is opened. Packages
-// that cannot be in one tree are a *Conflict. The database tells which package each file belongs to:
-// see Owners.
-func Assemble(packages []Opened, o AssembleOptions) (*filetree.Tree, *apk.Installed, error) {
+// every root has and the apk database. Entries are as the packages have them; none is opened but keys of
+// the database's names. Packages that cannot be in one tree are a *Conflict.
+func Assemble(packages []Opened, o AssembleOptions) (*Assembled, error) {
 	if o.Time.IsZero() {
 		o.Time = epoch
 	}
 	m, err := merge(packages)
-	if err != nil {
-		return nil, nil, fmt.Errorf("assembling root: %w", err)
+	if err == nil {
+		err = m.complete(o)
 	}
+	if err != nil {
+		return nil, fmt.Errorf("assembling root: %w", err)
+	}
+	return &Assembled{Tree: m.tree, Files: m.files, merged: m}, nil
+}
+
+// complete adds what no package brings.
+func (m *merged) complete(o AssembleOptions) error {
 	db := m.installed()
-	es, err := o.Database.entries(db, o.Time)
-	if err != nil {
-		return nil, nil, fmt.Errorf("assembling root: %w", err)
-	}
-	for _, list := range [][]filetree.Entry{skeleton(m.tree, o.Time), es} {
-		slices.SortStableFunc(list, byPath)
-		for _, e := range list {
+	for _, generate := range []generator{skeleton, o.Database.of(db)} {
+		es, err := generate(m.tree, o.Time)
+		if err != nil {
+			return err
+		}
+		slices.SortStableFunc(es, byPath)
+		for _, e := range es {
+			if e.Path, err = Locate(m.tree, e.Path); err != nil {
+				return err
+			}
+			delete(m.files, e.Path)
 			if err := Place(m.tree, e); err != nil {
-				return nil, nil, fmt.Errorf("assembling root: %w", err)
+				return err
 			}
 		}
 	}
-	return m.tree, db, nil
+	return m.breakLinks()
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 
@@ -69,7 +68,7 @@ func (s Store) compose(ctx context.Context, layers []Layer, o Compose) (Root, er
 }
 
 // composeFormat is the version of what the top layer holds.
-const composeFormat = "root 1"
+const composeFormat = "root 2"
 
 func composeKey(layers []Layer, o Compose) string {
 	h := sha256.New()
@@ -97,12 +96,16 @@ func composeInto(ctx context.Context, temp string, layers []Layer, o Compose) er
 	if err != nil {
 		return err
 	}
+	db := m.installed()
+	if err := m.breakLinks(); err != nil {
+		return err
+	}
 	c := composer{all: m.tree, top: filetree.New()}
 	if err := c.restore(m); err != nil {
 		return err
 	}
 	if !o.Bare {
-		if err := c.generate(m, o); err != nil {
+		if err := c.generate(db, o); err != nil {
 			return err
 		}
 	}
@@ -144,15 +147,11 @@ func (c composer) restore(m *merged) error {
 
 // shown reports whether an overlay of the packages shows the entry.
 func (m *merged) shown(e *filetree.Entry) bool {
-	top, owned := m.top[e.Path]
-	if !owned || top == m.owner[e.Path] {
+	top, other := m.top[e.Path]
+	if !other {
 		return true
 	}
-	if top == hidden || !e.Mode.IsDir() {
-		return false
-	}
-	visible, ok := m.packages[top].Tree.Lookup(e.Path)
-	return ok && visible.Mode == e.Mode
+	return top != hidden && e.Mode.IsDir() && m.packages[top.Package].Files[top.File].Mode == e.Mode
 }
 
 // linkedFile is the file that a hard link names, under the link's own name.
@@ -166,45 +165,22 @@ func linkedFile(t *filetree.Tree, link *filetree.Entry) (*filetree.Entry, error)
 	return &twin, nil
 }
 
-func (c composer) generate(m *merged, o Compose) error {
-	at := epoch
-	if err := c.putAll(skeleton(c.all, at)); err != nil {
-		return err
-	}
-	es, err := Database{Arch: o.Arch, World: o.World}.entries(m.installed(), at)
-	if err == nil {
-		err = c.putAll(es)
-	}
-	if err != nil {
-		return err
-	}
-	accounts := Accounts{
-		Users:  slices.Concat(standard.Users, o.Accounts.Users),
-		Groups: slices.Concat(standard.Groups, o.Accounts.Groups),
-	}
-	if es, err = accounts.entries(c.all, at); err == nil {
-		err = c.putAll(es)
-	}
-	if err != nil {
-		return err
-	}
-	for _, generate := range []generator{BusyboxLinks, Certificates} {
-		es, err := generate(c.all, at)
-		if err == nil {
-			err = c.putAll(es)
-		}
+func (c composer) generate(db *apk.Installed, o Compose) error {
+	accounts := o.Accounts
+	accounts.Users = slices.Concat(standard.Users, o.Accounts.Users)
+	accounts.Groups = slices.Concat(standard.Groups, o.Accounts.Groups)
+	for _, generate := range []generator{
+		skeleton, workplace, Database{Arch: o.Arch, World: o.World}.of(db), accounts.Entries, BusyboxLinks, Certificates,
+	} {
+		es, err := generate(c.all, epoch)
 		if err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-func (c composer) putAll(es []filetree.Entry) error {
-	slices.SortStableFunc(es, byPath)
-	for _, e := range es {
-		if err := c.put(e); err != nil {
-			return err
+		slices.SortStableFunc(es, byPath)
+		for _, e := range es {
+			if err := c.put(e); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -213,12 +189,11 @@ func (c composer) putAll(es []filetree.Entry) error {
 // put places e in both trees. A directory of the top layer hides the metadata of the same one below, so
 // the way to e has what is visible there.
 func (c composer) put(e filetree.Entry) error {
-	dir, err := throughLinks(c.all, path.Dir(e.Path))
-	if err != nil {
-		return fmt.Errorf("placing %s: %w", e.Path, err)
+	var err error
+	if e.Path, err = Locate(c.all, e.Path); err != nil {
+		return err
 	}
-	e.Path = path.Join(dir, path.Base(e.Path))
-	if err := c.all.Put(e); err != nil {
+	if err := Place(c.all, e); err != nil {
 		return err
 	}
 	for _, parent := range parents(e.Path) {
@@ -229,14 +204,4 @@ func (c composer) put(e filetree.Entry) error {
 		}
 	}
 	return c.top.Put(e)
-}
-
-// parents lists the directories above name, the highest first.
-func parents(name string) []string {
-	var dirs []string
-	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
-		dirs = append(dirs, dir)
-	}
-	slices.Reverse(dirs)
-	return dirs
 }

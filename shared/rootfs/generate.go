@@ -5,14 +5,20 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"maps"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
 	"distro.internal/shared/apk"
 	"distro.internal/shared/filetree"
 )
+
+// generator makes entries from what a tree holds.
+type generator func(t *filetree.Tree, at time.Time) ([]filetree.Entry, error)
 
 // Database says what apk finds in a root besides the list of installed packages.
 type Database struct {
@@ -22,157 +28,69 @@ type Database struct {
 	Keys         map[string][]byte // public keys, by the name of their file in etc/apk/keys
 }
 
-// entries are the files of the database, in a fixed order.
-func (d Database) entries(db *apk.Installed, at time.Time) ([]filetree.Entry, error) {
-	var es []filetree.Entry
-	var b bytes.Buffer
-	add := func(name string, err error) error {
-		content := bytes.Clone(b.Bytes())
-		b.Reset()
-		es = append(es, fileEntry(name, content, at))
-		return err
+// of makes the files of the database.
+func (d Database) of(db *apk.Installed) generator {
+	return func(t *filetree.Tree, at time.Time) ([]filetree.Entry, error) {
+		es, err := d.keys(t, at)
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range []struct {
+			name  string
+			write func(io.Writer) error
+		}{
+			{apk.ArchFile, func(w io.Writer) error { _, err := fmt.Fprintln(w, d.Arch); return err }},
+			{apk.WorldFile, func(w io.Writer) error { return apk.WriteWorld(w, d.World) }},
+			{apk.RepositoriesFile, func(w io.Writer) error { return apk.WriteRepositories(w, d.Repositories) }},
+			{apk.InstalledFile, db.Write}, {apk.ScriptsFile, db.WriteScripts}, {apk.TriggersFile, db.WriteTriggers},
+		} {
+			var b bytes.Buffer
+			if err := f.write(&b); err != nil {
+				return nil, err
+			}
+			es = append(es, fileEntry(f.name, b.Bytes(), at))
+		}
+		lock := fileEntry(apk.LockFile, nil, at)
+		lock.Mode = 0o600
+		return append(es, lock), nil
 	}
-	for name, key := range d.Keys {
+}
+
+// keys are the trusted keys that no package brings. Another key of the same name is a mistake: apk would
+// trust only one of them.
+func (d Database) keys(t *filetree.Tree, at time.Time) ([]filetree.Entry, error) {
+	var es []filetree.Entry
+	for _, name := range slices.Sorted(maps.Keys(d.Keys)) {
 		if name == "" || strings.Contains(name, "/") {
 			return nil, fmt.Errorf("key %q: not the name of a file", name)
 		}
-		es = append(es, fileEntry("etc/apk/keys/"+name, key, at))
+		file, key := "etc/apk/keys/"+name, d.Keys[name]
+		have, err := readIfThere(t, file)
+		switch {
+		case err != nil:
+			return nil, err
+		case have == nil:
+			es = append(es, fileEntry(file, key, at))
+		case !bytes.Equal(bytes.TrimSpace(have), bytes.TrimSpace(key)):
+			return nil, fmt.Errorf("key %s: a package brings another key of that name", name)
+		}
 	}
-	fmt.Fprintf(&b, "%s\n", d.Arch)
-	err := errors.Join(
-		add(apk.ArchFile, nil),
-		add(apk.WorldFile, apk.WriteWorld(&b, d.World)),
-		add(apk.RepositoriesFile, apk.WriteRepositories(&b, d.Repositories)),
-		add(apk.InstalledFile, db.Write(&b)),
-		add(apk.ScriptsFile, db.WriteScripts(&b)),
-		add(apk.TriggersFile, db.WriteTriggers(&b)),
-	)
-	lock := fileEntry(apk.LockFile, nil, at)
-	lock.Mode = 0o600
-	return append(es, lock), err
+	return es, nil
 }
 
 func fileEntry(name string, content []byte, at time.Time) filetree.Entry {
 	return filetree.Entry{Path: name, Mode: 0o644, ModTime: at, Size: int64(len(content)), Open: filetree.Bytes(content)}
 }
 
-// skeleton is what a root has even if no package brings it.
-func skeleton(t *filetree.Tree, at time.Time) []filetree.Entry {
-	var missing []filetree.Entry
-	for _, d := range []filetree.Entry{
-		{Path: "dev", Mode: 0o755}, {Path: "etc", Mode: 0o755}, {Path: "etc/apk", Mode: 0o755}, {Path: "etc/apk/keys", Mode: 0o755},
-		{Path: "lib/apk/db", Mode: 0o755}, {Path: "opt", Mode: 0o755}, {Path: "proc", Mode: 0o555}, {Path: "root", Mode: 0o700},
-		{Path: "run", Mode: 0o755}, {Path: "sys", Mode: 0o555}, {Path: "tmp", Mode: fs.ModeSticky | 0o777}, {Path: "usr", Mode: 0o755},
-		{Path: "var", Mode: 0o755}, {Path: "var/cache/apk", Mode: 0o755}, {Path: "var/cache/misc", Mode: 0o755},
-		{Path: "var/tmp", Mode: fs.ModeSticky | 0o777},
-	} {
-		if _, ok := t.Resolve(d.Path); !ok {
-			d.Mode |= fs.ModeDir
-			d.ModTime = at
-			missing = append(missing, d)
-		}
+// Rewrite is a file with new content that keeps the owner and mode of the one that the name leads to, if
+// there is one.
+func Rewrite(t *filetree.Tree, name string, mode fs.FileMode, content []byte, at time.Time) filetree.Entry {
+	e := fileEntry(name, content, at)
+	e.Mode = mode
+	if have, ok := t.Resolve(name); ok {
+		e.Path, e.Mode, e.UID, e.GID, e.Xattrs = have.Path, have.Mode, have.UID, have.GID, have.Xattrs
 	}
-	return missing
-}
-
-// Accounts are lines of etc/passwd and etc/group.
-type Accounts struct {
-	Users  []User
-	Groups []Group
-}
-
-// A User is a line of etc/passwd.
-type User struct {
-	Name     string
-	UID, GID int
-	Home     string // "" is "/"
-	Shell    string // "" is /bin/sh
-}
-
-// A Group is a line of etc/group.
-type Group struct {
-	Name    string
-	GID     int
-	Members []string
-}
-
-// standard are the accounts of every environment: builds run as root of their namespace, in the home of
-// the user build.
-var standard = Accounts{
-	Users: []User{
-		{Name: "root", Home: "/root"},
-		{Name: "build", UID: 1000, GID: 1000, Home: "/home/build"},
-	},
-	Groups: []Group{{Name: "root"}, {Name: "build", GID: 1000}},
-}
-
-// lines are those of etc/passwd and etc/group.
-func (a Accounts) lines() (passwd, group []string, err error) {
-	check := func(name string, fields ...string) {
-		if name == "" || strings.ContainsAny(name+strings.Join(fields, ""), ":\n") {
-			err = errors.Join(err, fmt.Errorf("account %q: not a line of etc/passwd or etc/group", name))
-		}
-	}
-	for _, u := range a.Users {
-		u.Home, u.Shell = cmp.Or(u.Home, "/"), cmp.Or(u.Shell, "/bin/sh")
-		check(u.Name, u.Home, u.Shell)
-		passwd = append(passwd, fmt.Sprintf("%s:x:%d:%d:%s:%s:%s", u.Name, u.UID, u.GID, u.Name, u.Home, u.Shell))
-	}
-	for _, g := range a.Groups {
-		check(g.Name, g.Members...)
-		group = append(group, fmt.Sprintf("%s:x:%d:%s", g.Name, g.GID, strings.Join(g.Members, ",")))
-	}
-	return passwd, group, err
-}
-
-// entries are etc/passwd and etc/group as the packages have them, with the accounts added of which neither
-// the name nor the number is there, and the users' homes.
-func (a Accounts) entries(t *filetree.Tree, at time.Time) ([]filetree.Entry, error) {
-	passwd, group, err := a.lines()
-	if err != nil {
-		return nil, err
-	}
-	var es []filetree.Entry
-	for _, u := range a.Users {
-		home := strings.TrimPrefix(path.Clean("/"+u.Home), "/")
-		if _, ok := t.Resolve(home); !ok && home != "" {
-			es = append(es, filetree.Entry{Path: home, Mode: fs.ModeDir | 0o755, UID: u.UID, GID: u.GID, ModTime: at})
-		}
-	}
-	for _, f := range []struct {
-		name  string
-		lines []string
-	}{{"etc/passwd", passwd}, {"etc/group", group}} {
-		content, err := readIfThere(t, f.name)
-		if err != nil {
-			return nil, err
-		}
-		if added := addAccounts(content, f.lines); !bytes.Equal(added, content) {
-			es = append(es, fileEntry(f.name, added, at))
-		}
-	}
-	return es, nil
-}
-
-// addAccounts appends the lines that are new by name and by number.
-func addAccounts(content []byte, lines []string) []byte {
-	taken := make(map[string]bool)
-	for line := range strings.Lines(string(content)) {
-		if field := strings.SplitN(strings.TrimSpace(line), ":", 4); len(field) >= 3 {
-			taken["name "+field[0]], taken["id "+field[2]] = true, true
-		}
-	}
-	out := bytes.Clone(content)
-	if len(out) > 0 && out[len(out)-1] != '\n' {
-		out = append(out, '\n')
-	}
-	for _, line := range lines {
-		field := strings.SplitN(line, ":", 4)
-		if !taken["name "+field[0]] && !taken["id "+field[2]] {
-			out = append(append(out, line...), '\n')
-		}
-	}
-	return out
+	return e
 }
 
 func readIfThere(t *filetree.Tree, name string) ([]byte, error) {
@@ -183,8 +101,35 @@ func readIfThere(t *filetree.Tree, name string) ([]byte, error) {
 	return b, err
 }
 
+// skeleton is the directories that apk and a container's runtime count on.
+func skeleton(t *filetree.Tree, at time.Time) ([]filetree.Entry, error) {
+	return missing(t, at, []filetree.Entry{
+		{Path: "dev", Mode: 0o755}, {Path: "etc", Mode: 0o755}, {Path: "etc/apk", Mode: 0o755}, {Path: "etc/apk/keys", Mode: 0o755},
+		{Path: "lib/apk/db", Mode: 0o755}, {Path: "proc", Mode: 0o555}, {Path: "sys", Mode: 0o555},
+		{Path: "tmp", Mode: fs.ModeSticky | 0o777}, {Path: "var", Mode: 0o755},
+		{Path: "var/cache/apk", Mode: 0o755}, {Path: "var/cache/misc", Mode: 0o755},
+	}), nil
+}
+
+// workplace is the directories that builds count on.
+func workplace(t *filetree.Tree, at time.Time) ([]filetree.Entry, error) {
+	return missing(t, at, []filetree.Entry{
+		{Path: "opt", Mode: 0o755}, {Path: "root", Mode: 0o700}, {Path: "run", Mode: 0o755}, {Path: "usr", Mode: 0o755},
+		{Path: "var/tmp", Mode: fs.ModeSticky | 0o777},
+	}), nil
+}
+
+func missing(t *filetree.Tree, at time.Time, dirs []filetree.Entry) []filetree.Entry {
+	for i := range dirs {
+		dirs[i].Mode |= fs.ModeDir
+		dirs[i].ModTime = at
+	}
+	return slices.DeleteFunc(dirs, func(d filetree.Entry) bool { _, ok := t.Resolve(d.Path); return ok })
+}
+
 // BusyboxLinks are the symbolic links to busybox that the packages list in etc/busybox-paths.d, one path a
-// line, as far as nothing else is there. apk would let busybox itself make them.
+// line, as far as nothing else is there, be it a link that leads nowhere. apk would let busybox itself make
+// them.
 func BusyboxLinks(t *filetree.Tree, at time.Time) ([]filetree.Entry, error) {
 	busybox, ok := t.Resolve("bin/busybox")
 	if !ok || !busybox.Mode.IsRegular() {
@@ -202,9 +147,12 @@ func BusyboxLinks(t *filetree.Tree, at time.Time) ([]filetree.Entry, error) {
 			return nil, fmt.Errorf("reading list of busybox links: %w", err)
 		}
 		for line := range strings.Lines(string(content)) {
-			line = strings.TrimSpace(line)
-			name := strings.TrimPrefix(path.Clean("/"+line), "/")
-			if _, taken := t.Resolve(name); line == "" || name == "" || taken || made[name] {
+			name := strings.TrimPrefix(path.Clean("/"+strings.TrimSpace(line)), "/")
+			if name == "" {
+				continue
+			}
+			name, err := Locate(t, name)
+			if _, taken := t.Lookup(name); err != nil || taken || made[name] {
 				continue
 			}
 			made[name] = true

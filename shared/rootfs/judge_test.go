@@ -69,7 +69,7 @@ func TestJudgeDatabase(t *testing.T) {
 	specs := []string{layout,
 		"tool 2-r1 origin=o trigger=/usr/lib\nusr/bin/tool T\nusr/bin/tool2 == usr/bin/tool\nusr/bin/t -> tool\netc/tool.conf x\n",
 		"tool-doc 2-r1 origin=o\nusr/share/doc/tool T\nusr/bin/tool T'\n",
-		"other 1-r0 replaces=tool\netc/tool.conf y\nvar/lib/other/\n",
+		"other 1-r0 replaces=tool\netc/tool.conf y\nvar/lib/other/\nlib/other/x X\nbin/other O\n",
 	}
 	var files []string
 	var packages []Opened
@@ -94,10 +94,11 @@ func TestJudgeDatabase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ours, _, err := Assemble(packages, AssembleOptions{Database: Database{Arch: "x86_64"}})
+	assembled, err := Assemble(packages, AssembleOptions{Database: Database{Arch: "x86_64"}})
 	if err != nil {
 		t.Fatal(err)
 	}
+	ours := assembled.Tree
 	for e := range theirs.All() {
 		o, ok := ours.Lookup(e.Path)
 		switch {
@@ -120,12 +121,12 @@ func TestJudgeReadsOurs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tree, _, err := Assemble(packages, AssembleOptions{Database: Database{Arch: "x86_64", World: world}})
+	assembled, err := Assemble(packages, AssembleOptions{Database: Database{Arch: "x86_64", World: world}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	root := t.TempDir()
-	if err := filetree.Extract(tree, root, filetree.ExtractOptions{Owner: true}); err != nil {
+	if err := filetree.Extract(assembled.Tree, root, filetree.ExtractOptions{Owner: true}); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ args, want string }{

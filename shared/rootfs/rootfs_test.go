@@ -122,6 +122,17 @@ func openAll(t testing.TB, specs ...string) []Opened {
 	return packages
 }
 
+func treeOf(t *testing.T, o Opened) *filetree.Tree {
+	t.Helper()
+	tree := filetree.New()
+	for _, f := range o.Files {
+		if err := tree.Put(f.Entry); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return tree
+}
+
 // overlay shows what the layers look like when they are mounted above each other.
 func overlay(t *testing.T, layers []string) *filetree.Tree {
 	t.Helper()
@@ -210,17 +221,17 @@ func TestUnpack(t *testing.T) {
 		"usr/bin/su": "urwxr-xr-x 0:0", "usr/bin/su2": "urwxr-xr-x 0:0", "usr/bin/caps": "---x--x--x 5:6", "closed": "d--------- 0:0",
 		"dev/null": "Dcrw-rw-rw- 0:0", "usr/lib/x": "Lrwxrwxrwx 0:0",
 	} {
-		e, ok := o.Tree.Lookup(name)
+		e, ok := treeOf(t, o).Lookup(name)
 		if !ok {
 			t.Errorf("%s is lost", name)
 		} else if got := fmt.Sprintf("%s %d:%d", e.Mode, e.UID, e.GID); got != want {
 			t.Errorf("%s: %s, want %s", name, got, want)
 		}
 	}
-	if e, _ := o.Tree.Lookup("usr/bin/caps"); e.Xattrs["security.capability"] != "\x01\xff" {
+	if e, _ := treeOf(t, o).Lookup("usr/bin/caps"); e.Xattrs["security.capability"] != "\x01\xff" {
 		t.Errorf("capabilities %q", e.Xattrs)
 	}
-	if got := content(t, o.Tree, "usr/bin/su2"); got != "su" {
+	if got := content(t, treeOf(t, o), "usr/bin/su2"); got != "su" {
 		t.Errorf("the hard link holds %q", got)
 	}
 	again, err := s.Unpack(t.Context(), file, anything)
@@ -458,42 +469,61 @@ func TestFileRules(t *testing.T) {
 				}
 				packages = append(packages, o)
 			}
-			tree, db, err := Assemble(packages, AssembleOptions{})
+			a, err := Assemble(packages, AssembleOptions{})
 			if err != nil {
 				got = strings.TrimPrefix(err.Error(), "assembling root: ")
 			} else {
-				got = content(t, tree, "f")
+				got = content(t, a.Tree, "f")
+				checkOrigins(t, a, packages)
 			}
 			if got != c.want {
 				t.Errorf("assembled: %s, want %s", got, c.want)
-			}
-			if err == nil {
-				checkOwners(t, tree, db)
 			}
 		})
 	}
 }
 
-// checkOwners compares the database with the tree: each file of a package has one owner, whose content
-// it has.
-func checkOwners(t *testing.T, tree *filetree.Tree, db *apk.Installed) {
+// checkOrigins compares the database and the origins with the tree: each file of a package has one owner,
+// whose content it has.
+func checkOrigins(t *testing.T, a *Assembled, packages []Opened) {
 	t.Helper()
-	n := 0
+	db, err := apk.ParseInstalled(strings.NewReader(content(t, a.Tree, apk.InstalledFile)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	installed := make(map[string]int)
 	for _, p := range db.Packages {
 		for _, f := range p.Files {
 			if !f.Mode.IsDir() {
-				n++
+				installed[p.Name+" "+f.Path]++
 			}
 		}
 	}
-	owners := Owners(tree, db)
-	if len(owners) != n {
-		t.Errorf("%d names have %d owners", len(owners), n)
-	}
-	for name := range owners {
-		if _, ok := tree.Lookup(name); !ok {
-			t.Errorf("%s is in the database alone", name)
+	for i, p := range packages {
+		for j, f := range p.Files {
+			at := a.Place(Origin{i, j})
+			e, ok := a.Tree.Lookup(at)
+			if !ok || e.Mode.Type() != f.Mode.Type() {
+				t.Errorf("%s of %s is not at %s", f.Path, p.Package.Name, at)
+			}
+			o, unchanged := a.Files[at]
+			switch own := o == (Origin{i, j}); {
+			case f.Mode.IsDir() || !unchanged:
+			case own != (installed[p.Package.Name+" "+f.Path] == 1):
+				t.Errorf("%s: of %s in the tree: %v, in the database %v", at, p.Package.Name, own, !own)
+			case own && (e.HardLink != f.HardLink || e.Size != f.Size || e.Mode != f.Mode):
+				t.Errorf("%s is not as %s has it", at, p.Package.Name)
+			}
 		}
+	}
+	n := 0
+	for e := range a.Tree.All() {
+		if !e.Mode.IsDir() {
+			n++
+		}
+	}
+	if made := n - len(a.Files); made < 7 || made > 8 { // the database, and a broken link
+		t.Errorf("%d files are no package's", made)
 	}
 }
 
@@ -503,10 +533,11 @@ func TestAssemble(t *testing.T) {
 		Arch: "aarch64", World: []apk.Dependency{{Name: "tool"}}, Repositories: []apk.RepositoryLine{{URL: "https://example.test/os"}},
 		Keys: map[string][]byte{"k.rsa.pub": []byte("KEY")},
 	}}
-	tree, db, err := Assemble(packages, o)
+	a, err := Assemble(packages, o)
 	if err != nil {
 		t.Fatal(err)
 	}
+	tree := a.Tree
 	for name, want := range map[string]string{
 		"etc/apk/arch": "aarch64\n", "etc/apk/world": "tool\n", "etc/apk/repositories": "https://example.test/os\n",
 		"etc/apk/keys/k.rsa.pub": "KEY", "lib/apk/db/lock": "",
@@ -515,8 +546,8 @@ func TestAssemble(t *testing.T) {
 			t.Errorf("%s holds %q, want %q", name, got, want)
 		}
 	}
-	if p := Owners(tree, db)["usr/bin/tool2"]; p == nil || p.Name != "tool" {
-		t.Errorf("tool2 belongs to %v", p)
+	if o, ok := a.Files["usr/bin/tool2"]; !ok || o.Package != 1 || packages[1].Files[o.File].Path != "usr/bin/tool2" {
+		t.Errorf("tool2 is %v", o)
 	}
 	if e, _ := tree.Lookup("tmp"); e == nil || e.Mode != fs.ModeDir|fs.ModeSticky|0o777 || !e.ModTime.Equal(o.Time) {
 		t.Errorf("tmp is %+v", e)
@@ -525,12 +556,43 @@ func TestAssemble(t *testing.T) {
 	if err := filetree.WriteTar(&first, tree); err != nil {
 		t.Fatal(err)
 	}
-	tree, _, err = Assemble(packages, o)
+	if a, err = Assemble(packages, o); err != nil {
+		t.Fatal(err)
+	}
+	if err := filetree.WriteTar(&second, a.Tree); err != nil || !bytes.Equal(first.Bytes(), second.Bytes()) {
+		t.Errorf("assembled twice, two trees (%v)", err)
+	}
+}
+
+// TestUnlistedDirectories has packages as other builders write them: without their directories.
+func TestUnlistedDirectories(t *testing.T) {
+	pack := func(name string, files ...filetree.Entry) Opened {
+		o := Opened{Package: &apk.Package{Name: name, Version: "1-r0", Checksum: apk.Checksum{1}}}
+		for _, e := range files {
+			o.Files = append(o.Files, File{Entry: e})
+		}
+		return o
+	}
+	link := pack("link", filetree.Entry{Path: "lib", Mode: fs.ModeSymlink | 0o777, Link: "usr/lib"})
+	file := pack("file", filetree.Entry{Path: "usr/lib/a/b", Mode: 0o644}, filetree.Entry{Path: "etc/apk/world", Mode: 0o644},
+		filetree.Entry{Path: "etc/w", Mode: 0o600, HardLink: true, Link: "etc/apk/world"})
+	below := pack("below", filetree.Entry{Path: "lib/a/c", Mode: 0o644}, filetree.Entry{Path: "lib/a", Mode: fs.ModeDir | 0o700})
+	a, err := Assemble([]Opened{file, link, below}, AssembleOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := filetree.WriteTar(&second, tree); err != nil || !bytes.Equal(first.Bytes(), second.Bytes()) {
-		t.Errorf("assembled twice, two trees (%v)", err)
+	if got := a.Place(Origin{2, 0}); got != "usr/lib/a/c" || a.Files[got] != (Origin{2, 0}) {
+		t.Errorf("lib/a/c lies at %s", got)
+	}
+	if e, ok := a.Tree.Lookup("usr/lib/a"); !ok || e.Mode.Perm() != 0o700 {
+		t.Errorf("usr/lib/a is %+v: below comes before file", e)
+	}
+	if e, _ := a.Tree.Lookup("etc/w"); e == nil || e.HardLink {
+		t.Errorf("the other name of the file that was generated anew is %+v", e)
+	}
+	_, err = Assemble([]Opened{pack("a", filetree.Entry{Path: "x", Mode: 0o644}), pack("b", filetree.Entry{Path: "x/y/z", Mode: 0o644}, filetree.Entry{Path: "x/y/zz", Mode: 0o644})}, AssembleOptions{})
+	if want := "assembling root: packages conflict: x is a file and a directory (in a and b)"; err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
 	}
 }
 
@@ -545,7 +607,7 @@ func TestChangedFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := filetree.WriteTar(io.Discard, o.Tree); !errors.Is(err, ErrDamaged) {
+	if err := filetree.WriteTar(io.Discard, treeOf(t, o)); !errors.Is(err, ErrDamaged) {
 		t.Errorf("it went through: %v", err)
 	}
 }

@@ -142,45 +142,34 @@ func unpackInto(ctx context.Context, dir string, r *apk.Reader) error {
 	return stampBoot(dir)
 }
 
-// extract writes all entries and returns them as a tree, with their checksums. The data section is only
-// known to be the right one after the last of them.
-func extract(ctx context.Context, x *filetree.Extractor, r *apk.Reader) (contents, error) {
-	c := contents{tree: filetree.New(), sums: make(map[string]apk.Checksum)}
+// extract writes all entries and returns them. The data section is only known to be the right one after
+// the last of them.
+func extract(ctx context.Context, x *filetree.Extractor, r *apk.Reader) ([]File, error) {
+	var files []File
+	seen := map[string]bool{".": true}
 	for {
 		e, content, err := r.Next()
 		if err == io.EOF {
-			return c, nil
+			return files, nil
 		}
 		if err == nil {
 			err = ctx.Err()
 		}
 		if err != nil {
-			return c, err
+			return nil, err
 		}
 		if err := x.Add(e, content); err != nil {
-			return c, err
+			return nil, err
 		}
-		if err := c.tree.Put(*e); err != nil {
-			return c, err
+		for _, dir := range parents(e.Path) {
+			if !seen[dir] { // on the disk it is there now
+				seen[dir] = true
+				files = append(files, File{Entry: filetree.Entry{Path: dir, Mode: fs.ModeDir | 0o755}})
+			}
 		}
-		if sum := r.Sum(); !sum.IsZero() {
-			c.sums[e.Path] = sum
-		}
+		seen[e.Path] = seen[e.Path] || e.Mode.IsDir()
+		files = append(files, File{Entry: *e, Sum: r.Sum()})
 	}
-}
-
-// contents is what a package's data section holds: the entries, and the SHA-1 of files and link targets.
-type contents struct {
-	tree *filetree.Tree
-	sums map[string]apk.Checksum
-}
-
-// sum is the checksum of the entry, for a hard link that of the file it names.
-func (c contents) sum(e *filetree.Entry) apk.Checksum {
-	if e.HardLink {
-		return c.sums[e.Link]
-	}
-	return c.sums[e.Path]
 }
 
 // namesFormat is the version of the file "names". Another version is as good as none.
@@ -208,9 +197,10 @@ type nameLine struct {
 	Sum      []byte            `json:"c,omitempty"`
 }
 
-func writeNames(file string, c contents) error {
-	out := namesFile{Format: namesFormat, Names: make([]nameLine, 0, c.tree.Len())}
-	for e := range c.tree.All() {
+func writeNames(file string, files []File) error {
+	out := namesFile{Format: namesFormat, Names: make([]nameLine, 0, len(files))}
+	for i := range files {
+		e := &files[i]
 		n := nameLine{
 			Path: e.Path, Mode: e.Mode, UID: e.UID, GID: e.GID, User: e.User, Group: e.Group, Time: unixTime(e.ModTime),
 			Size: e.Size, Link: e.Link, HardLink: e.HardLink, Major: e.DevMajor, Minor: e.DevMinor,
@@ -221,8 +211,8 @@ func writeNames(file string, c contents) error {
 			}
 			n.Xattrs[key] = []byte(value)
 		}
-		if sum, ok := c.sums[e.Path]; ok {
-			n.Sum = sum[:]
+		if !e.Sum.IsZero() {
+			n.Sum = e.Sum[:]
 		}
 		out.Names = append(out.Names, n)
 	}
@@ -254,33 +244,31 @@ func writeSynced(file string, b []byte) error {
 
 // readNames returns what the package in dir brings. Files are opened where they were unpacked, and what
 // is read of them is compared with the checksum that the package has for them.
-func readNames(dir string) (contents, error) {
+func readNames(dir string) ([]File, error) {
 	b, err := os.ReadFile(filepath.Join(dir, "names"))
 	if err != nil {
-		return contents{}, err
+		return nil, err
 	}
 	var in namesFile
 	if err := json.Unmarshal(b, &in); err != nil {
-		return contents{}, fmt.Errorf("reading %s: %w", filepath.Join(dir, "names"), err)
+		return nil, fmt.Errorf("reading %s: %w", filepath.Join(dir, "names"), err)
 	}
 	if in.Format != namesFormat {
-		return contents{}, fmt.Errorf("reading %s: format %d, not %d", filepath.Join(dir, "names"), in.Format, namesFormat)
+		return nil, fmt.Errorf("reading %s: format %d, not %d", filepath.Join(dir, "names"), in.Format, namesFormat)
 	}
 	root := filepath.Join(dir, "root")
-	c := contents{tree: filetree.New(), sums: make(map[string]apk.Checksum, len(in.Names))}
-	for _, n := range in.Names {
-		e := n.entry()
-		if len(n.Sum) == len(apk.Checksum{}) {
-			c.sums[n.Path] = apk.Checksum(n.Sum)
+	files := make([]File, len(in.Names))
+	for i, n := range in.Names {
+		f := &files[i]
+		f.Entry = n.entry()
+		if len(n.Sum) == len(f.Sum) {
+			f.Sum = apk.Checksum(n.Sum)
 		}
-		if e.IsRegular() {
-			e.Open = opener(root, n.Path, n.Size, c.sums[n.Path])
-		}
-		if err := c.tree.Put(e); err != nil {
-			return contents{}, err
+		if f.IsRegular() {
+			f.Open = opener(root, n.Path, n.Size, f.Sum)
 		}
 	}
-	return c, nil
+	return files, nil
 }
 
 func (n nameLine) entry() filetree.Entry {
@@ -372,18 +360,18 @@ func (s Store) recheck(ctx context.Context, dir string) bool {
 }
 
 func verify(ctx context.Context, dir string) error {
-	c, err := readNames(dir)
+	files, err := readNames(dir)
 	if err != nil {
 		return err
 	}
 	root := filepath.Join(dir, "root")
-	for e := range c.tree.All() {
+	for _, e := range files {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		switch {
 		case e.IsRegular():
-			err = readThrough(c.tree, e)
+			err = readThrough(e)
 		case e.Mode.Type() == fs.ModeSymlink:
 			var target string
 			if target, err = os.Readlink(filepath.Join(root, e.Path)); err == nil && target != e.Link {
@@ -399,8 +387,8 @@ func verify(ctx context.Context, dir string) error {
 	return nil
 }
 
-func readThrough(t *filetree.Tree, e *filetree.Entry) error {
-	r, err := t.Open(e)
+func readThrough(f File) error {
+	r, err := f.Open()
 	if err != nil {
 		return err
 	}
