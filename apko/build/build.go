@@ -1,7 +1,8 @@
 // Package build makes images: image file and lock in, layers, manifests, index and bills of materials out.
 //
-// It is the flow and what an image's tree needs beyond its packages: accounts, paths, the package database. How packages
-// are read is shared/apk's matter, how a layer is written apko/oci's. It runs nothing that is in a package.
+// It is the flow and what the image file makes of the packages' tree: changed paths, services, certificates, the cut into
+// layers. How packages are read is shared/apk's matter, how they come to lie in one tree shared/rootfs's, how a layer is
+// written apko/oci's. It runs nothing that is in a package.
 //
 // The bytes of a layer are a function of the packages and the configuration, and of nothing else: files keep the times
 // that their packages give them, what is made here has the time at which the newest package was built.
@@ -23,6 +24,7 @@ import (
 	"distro.internal/shared/apk"
 	"distro.internal/shared/cas"
 	"distro.internal/shared/repository"
+	"distro.internal/shared/rootfs"
 	"distro.internal/shared/sbom"
 	"golang.org/x/sync/errgroup"
 )
@@ -104,11 +106,15 @@ func (b *Builder) makeArch(ctx context.Context, c *image.Config, lock *image.Loc
 	if err != nil {
 		return nil, err
 	}
-	r, err := newRoot(parts)
+	db, err := database(c, lock, arch)
 	if err != nil {
 		return nil, err
 	}
-	if err := r.configure(c, lock, arch); err != nil {
+	r, err := newRoot(parts, db)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.configure(c); err != nil {
 		return nil, err
 	}
 	layers, layerOf, err := b.layers(ctx, r, c.Layering)
@@ -144,15 +150,13 @@ func (b *Builder) parts(ctx context.Context, lock *image.Lock, arch apk.Arch, so
 }
 
 // configure makes of the packages' tree the one that the image file asks for.
-func (r *root) configure(c *image.Config, lock *image.Lock, arch apk.Arch) error {
+func (r *root) configure(c *image.Config) error {
 	for _, step := range []func() error{
-		r.skeleton,
-		r.busybox,
+		func() error { return r.generate(rootfs.BusyboxLinks) },
 		func() error { return r.accounts(c.Accounts) },
 		func() error { return r.services(c.Entrypoint.Services) },
 		func() error { return r.certificates(c.Certificates) },
 		func() error { return r.paths(c.Paths) },
-		func() error { return r.packageDatabase(c, lock, arch) },
 		r.note,
 	} {
 		if err := step(); err != nil {

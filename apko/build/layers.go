@@ -14,6 +14,7 @@ import (
 	"distro.internal/apko/image"
 	"distro.internal/apko/oci"
 	"distro.internal/shared/filetree"
+	"distro.internal/shared/rootfs"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -103,8 +104,9 @@ func (r *root) plan(i int) (plan map[string]string, moved []string) {
 		if f.Mode.IsDir() {
 			continue
 		}
-		name, err := r.canonical(f.Path, false)
-		if at, home := r.home[name]; err != nil || !home || at != (place{i, j}) {
+		file := rootfs.Origin{Package: i, File: j}
+		name := r.Place(file)
+		if at, ok := r.Files[name]; !ok || at != file {
 			moved = append(moved, f.Path)
 			continue
 		}
@@ -121,7 +123,7 @@ func (r *root) plan(i int) (plan map[string]string, moved []string) {
 // layers of the others alone.
 func (r *root) own(group []int, top, alone bool) (directories, made []filetree.Entry) {
 	if alone {
-		for e := range r.tree.All() {
+		for e := range r.Tree.All() {
 			if e.Mode.IsDir() {
 				directories = append(directories, *e)
 			}
@@ -130,18 +132,16 @@ func (r *root) own(group []int, top, alone bool) (directories, made []filetree.E
 	}
 	needed := make(map[string]*filetree.Entry)
 	for _, p := range group {
-		for j := range r.parts[p].Files {
-			r.need(needed, &r.parts[p].Files[j].Entry)
-		}
+		r.needPart(needed, p)
 	}
 	if top {
 		made = r.made()
 		for i := range made {
-			r.need(needed, &made[i])
+			need(needed, made[i].Path, &made[i])
 		}
 		r.needEmpty(needed)
 	}
-	for e := range r.tree.All() {
+	for e := range r.Tree.All() {
 		n, ok := needed[e.Path]
 		if !ok || !e.Mode.IsDir() {
 			continue
@@ -155,12 +155,15 @@ func (r *root) own(group []int, top, alone bool) (directories, made []filetree.E
 	return directories, made
 }
 
-// need adds the directory, or the parents of the file, to those that a layer needs.
-func (r *root) need(needed map[string]*filetree.Entry, e *filetree.Entry) {
-	name, err := r.canonical(e.Path, e.Mode.IsDir())
-	if err != nil {
-		return
+// needPart adds the directories of a part.
+func (r *root) needPart(needed map[string]*filetree.Entry, part int) {
+	for j := range r.parts[part].Files {
+		need(needed, r.Place(rootfs.Origin{Package: part, File: j}), &r.parts[part].Files[j].Entry)
 	}
+}
+
+// need adds the directory, or the parents of the file, to those that a layer needs.
+func need(needed map[string]*filetree.Entry, name string, e *filetree.Entry) {
 	if e.Mode.IsDir() {
 		needed[name] = e
 	}
@@ -174,14 +177,12 @@ func (r *root) need(needed map[string]*filetree.Entry, e *filetree.Entry) {
 // needEmpty adds the directories that no package brings.
 func (r *root) needEmpty(needed map[string]*filetree.Entry) {
 	brought := make(map[string]*filetree.Entry)
-	for _, p := range r.parts {
-		for j := range p.Files {
-			r.need(brought, &p.Files[j].Entry)
-		}
+	for i := range r.parts {
+		r.needPart(brought, i)
 	}
-	for e := range r.tree.All() {
+	for e := range r.Tree.All() {
 		if e.Mode.IsDir() && brought[e.Path] == nil {
-			r.need(needed, e)
+			need(needed, e.Path, e)
 		}
 	}
 }
@@ -189,8 +190,8 @@ func (r *root) needEmpty(needed map[string]*filetree.Entry) {
 // made lists what is not in any package's segment, hard links after what they name.
 func (r *root) made() []filetree.Entry {
 	var files, links []filetree.Entry
-	for e := range r.tree.All() {
-		_, home := r.home[e.Path]
+	for e := range r.Tree.All() {
+		_, home := r.Files[e.Path]
 		switch {
 		case home || e.Mode.IsDir():
 		case e.HardLink:

@@ -18,6 +18,7 @@ import (
 	"distro.internal/shared/apk"
 	"distro.internal/shared/cas"
 	"distro.internal/shared/filetree"
+	"distro.internal/shared/rootfs"
 )
 
 // A part is a package as images use it: its files written and compressed once, as a segment of a layer, and a table of
@@ -50,6 +51,11 @@ func (b *Builder) part(ctx context.Context, p image.LockPackage, file func(conte
 	}
 	if err != nil {
 		return nil, fmt.Errorf("package %s-%s: %w", p.Name, p.Version, err)
+	}
+	for i := range t.Files {
+		if t.Files[i].IsRegular() {
+			t.Files[i].Open = t.open(i)
+		}
 	}
 	return t, t.agrees(p)
 }
@@ -163,7 +169,8 @@ func (t *part) writeEntry(tw *tar.Writer, at *offset, e *filetree.Entry, content
 	}
 	if plan == nil {
 		e.Open = nil
-		t.Files = append(t.Files, packed{Entry: *e, Sum: sum, Offset: start})
+		t.Files = append(t.Files, rootfs.File{Entry: *e, Sum: sum})
+		t.Offsets = append(t.Offsets, start)
 	}
 	return nil
 }
@@ -209,13 +216,14 @@ func (t *part) variant(ctx context.Context, plan map[string]string, moved []stri
 
 // open returns the content of a file of the package, from the plain segment. It ends in an error when it is not what
 // the package said.
-func (t *part) open(p packed) func() (io.ReadCloser, error) {
+func (t *part) open(file int) func() (io.ReadCloser, error) {
 	return func() (io.ReadCloser, error) {
 		f, err := os.Open(t.store.Path(t.segment.Plain.Digest))
 		if err != nil {
 			return nil, err
 		}
-		return &checked{io.NewSectionReader(f, p.Offset, p.Size), f, p.Path, p.Sum, sha1.New()}, nil
+		p := &t.Files[file]
+		return &checked{io.NewSectionReader(f, t.Offsets[file], p.Size), f, p.Path, p.Sum, sha1.New()}, nil
 	}
 }
 

@@ -42,7 +42,7 @@ func (r *root) changeDirectory(c image.Path) error {
 	if err != nil {
 		return err
 	}
-	have, ok := r.tree.Lookup(name)
+	have, ok := r.Tree.Lookup(name)
 	switch {
 	case !ok:
 		e := filetree.Entry{Path: name, Mode: fs.ModeDir | c.Mode}
@@ -63,7 +63,7 @@ func (r *root) changeEmptyFile(c image.Path) error {
 		return err
 	}
 	e := filetree.Entry{Path: name, Mode: c.Mode}
-	if have, ok := r.tree.Lookup(name); ok {
+	if have, ok := r.Tree.Lookup(name); ok {
 		if have.Mode.Type() == fs.ModeSymlink {
 			return errIsLink
 		}
@@ -84,7 +84,7 @@ func (r *root) changeSymlink(c image.Path) error {
 	if err != nil {
 		return err
 	}
-	if have, ok := r.tree.Lookup(name); ok && (have.Mode.Type() != fs.ModeSymlink || have.Link != c.Source) {
+	if have, ok := r.Tree.Lookup(name); ok && (have.Mode.Type() != fs.ModeSymlink || have.Link != c.Source) {
 		return errors.New("something else is there")
 	}
 	e := filetree.Entry{Path: name, Mode: fs.ModeSymlink | 0o777, Link: c.Source}
@@ -101,9 +101,9 @@ func (r *root) changeHardLink(c image.Path) error {
 	if err != nil {
 		return err
 	}
-	target, ok := r.tree.Lookup(source)
+	target, ok := r.Tree.Lookup(source)
 	if ok && target.HardLink {
-		target, ok = r.tree.Lookup(target.Link)
+		target, ok = r.Tree.Lookup(target.Link)
 	}
 	switch {
 	case !ok:
@@ -131,7 +131,7 @@ func (r *root) changePermissions(c image.Path) error {
 	if err != nil {
 		return err
 	}
-	have, ok := r.tree.Lookup(name)
+	have, ok := r.Tree.Lookup(name)
 	if !ok {
 		return errors.New("nothing is there")
 	}
@@ -143,7 +143,7 @@ func (r *root) changePermissions(c image.Path) error {
 	}
 	names := []string{name}
 	if c.Recursive {
-		for e := range r.tree.All() {
+		for e := range r.Tree.All() {
 			if strings.HasPrefix(e.Path, name+"/") && !e.HardLink {
 				names = append(names, e.Path)
 			}

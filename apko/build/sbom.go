@@ -88,7 +88,7 @@ func (p *part) document() (*sbom.Document, error) {
 		if p.Files[i].Path != want || !p.Files[i].IsRegular() {
 			continue
 		}
-		r, err := p.open(p.Files[i])()
+		r, err := p.Files[i].Open()
 		if err != nil {
 			return nil, err
 		}

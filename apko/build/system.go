@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"fmt"
-	"io/fs"
 	"maps"
 	"path"
 	"slices"
@@ -14,87 +13,36 @@ import (
 
 	"distro.internal/apko/image"
 	"distro.internal/shared/apk"
-	"distro.internal/shared/filetree"
+	"distro.internal/shared/rootfs"
 )
 
 // What packages' scripts would do on a disk is done here, from data that the packages bring: nothing is run.
 
-// skeleton makes the directories that a container's runtime mounts on, and those that every program counts on.
-func (r *root) skeleton() error {
-	for _, d := range []struct {
-		name string
-		mode fs.FileMode
-	}{
-		{"dev", 0o755}, {"etc", 0o755}, {"proc", 0o555}, {"sys", 0o555}, {"tmp", 0o777 | fs.ModeSticky}, {"var", 0o755},
-	} {
-		if err := r.directory(d.name, d.mode, 0, 0); err != nil {
-			return err
-		}
+// database is what apk finds in the image, so that it can go on from there.
+func database(c *image.Config, lock *image.Lock, arch apk.Arch) (rootfs.Database, error) {
+	d := rootfs.Database{Arch: arch, Keys: make(map[string][]byte)}
+	var err error
+	if d.World, err = c.World(); err != nil {
+		return d, err
 	}
-	return nil
-}
-
-// packageDatabase writes what apk knows of the system, so that it can go on from there.
-func (r *root) packageDatabase(c *image.Config, lock *image.Lock, arch apk.Arch) error {
-	world, err := c.World()
-	if err != nil {
-		return err
-	}
-	var repositories []apk.RepositoryLine
 	for _, s := range c.RuntimeRepositories() {
 		// A folder of the machine that builds means nothing in the image.
 		if tag, url := image.SplitTag(s); strings.Contains(url, "://") && !strings.HasPrefix(url, "file:") {
-			repositories = append(repositories, apk.RepositoryLine{Tag: tag, URL: url})
+			d.Repositories = append(d.Repositories, apk.RepositoryLine{Tag: tag, URL: url})
 		}
 	}
-	for _, f := range []struct {
-		name  string
-		mode  fs.FileMode
-		write func(*bytes.Buffer) error
-	}{
-		{apk.InstalledFile, 0o644, func(b *bytes.Buffer) error { return r.db.Write(b) }},
-		{apk.ScriptsFile, 0o644, func(b *bytes.Buffer) error { return r.db.WriteScripts(b) }},
-		{apk.TriggersFile, 0o644, func(b *bytes.Buffer) error { return r.db.WriteTriggers(b) }},
-		{apk.LockFile, 0o600, func(*bytes.Buffer) error { return nil }},
-		{apk.WorldFile, 0o644, func(b *bytes.Buffer) error { return apk.WriteWorld(b, world) }},
-		{apk.RepositoriesFile, 0o644, func(b *bytes.Buffer) error { return apk.WriteRepositories(b, repositories) }},
-		{apk.ArchFile, 0o644, func(b *bytes.Buffer) error { _, err := fmt.Fprintln(b, arch); return err }},
-	} {
-		var b bytes.Buffer
-		if err := f.write(&b); err != nil {
-			return err
-		}
-		if err := r.file(f.name, f.mode, b.Bytes()); err != nil {
-			return err
-		}
-	}
+	keys := slices.Clone(c.Contents.RuntimeKeyring)
 	for _, key := range lock.Contents.Keyring {
-		if err := r.key(key.Name, key.Content); err != nil {
-			return err
+		keys = append(keys, image.Text{Name: key.Name, Content: key.Content})
+	}
+	for _, key := range keys {
+		if have, ok := d.Keys[key.Name]; ok && strings.TrimSpace(string(have)) != strings.TrimSpace(key.Content) {
+			return d, fmt.Errorf("key %s: the image has another key of that name", key.Name)
+		} else if !ok {
+			d.Keys[key.Name] = []byte(key.Content)
 		}
 	}
-	for _, key := range c.Contents.RuntimeKeyring {
-		if err := r.key(key.Name, key.Content); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// key adds a trusted key. Another key of the same name is a mistake: apk would trust only one of them.
-func (r *root) key(name, content string) error {
-	file := path.Join("etc/apk/keys", name)
-	have, err := r.read(file)
-	if err != nil {
-		return err
-	}
-	if have == nil {
-		return r.file(file, 0o644, []byte(content))
-	}
-	if strings.TrimSpace(string(have)) != strings.TrimSpace(content) {
-		return fmt.Errorf("key %s: the image has another key of that name", name)
-	}
-	return nil
+	return d, nil
 }
 
 // services writes the programs that s6 supervises.
@@ -108,44 +56,6 @@ func (r *root) services(services map[string]string) error {
 	return nil
 }
 
-// busybox makes the links by which busybox is called. Which ones, its package says.
-func (r *root) busybox() error {
-	binary, ok := r.tree.Resolve("bin/busybox")
-	if !ok || !binary.Mode.IsRegular() {
-		return nil
-	}
-	lists := make(map[string]bool)
-	for e := range r.tree.Children("etc/busybox-paths.d") {
-		lists[e.Path] = true
-	}
-	for _, list := range slices.Sorted(maps.Keys(lists)) {
-		names, err := r.readLines(list)
-		if err != nil {
-			return err
-		}
-		for _, name := range names {
-			name = strings.TrimPrefix(path.Clean("/"+strings.TrimSpace(name)), "/")
-			if name == "" || r.occupied(name) {
-				continue
-			}
-			if err := r.put(filetree.Entry{Path: name, Mode: fs.ModeSymlink | 0o777, Link: "/bin/busybox"}); err != nil {
-				return fmt.Errorf("busybox link /%s: %w", name, err)
-			}
-		}
-	}
-	return nil
-}
-
-// occupied reports whether the name is taken, by a link that leads nowhere too.
-func (r *root) occupied(name string) bool {
-	located, err := r.locate(name)
-	if err != nil {
-		return true
-	}
-	_, ok := r.tree.Lookup(located)
-	return ok
-}
-
 // The bundles of certificate authorities that programs read. The first is the one that is made when there is none.
 var bundles = []string{
 	"etc/ssl/certs/ca-certificates.crt",
@@ -154,26 +64,15 @@ var bundles = []string{
 }
 
 // certificates adds authorities to the bundles: those of packages that provide one of the given names, then those of the
-// image file. When no package brings a bundle, it is made of what lies in usr/share/ca-certificates.
+// image file.
 func (r *root) certificates(c image.Certificates) error {
-	var added []string
-	if !r.has(bundles[0]) {
-		certs, err := r.certificatesIn(func(int) bool { return true }, "usr/share/ca-certificates/")
-		if err != nil {
-			return err
-		}
-		added = append(added, certs...)
+	if err := r.generate(rootfs.Certificates); err != nil {
+		return err
 	}
-	wanted := func(i int) bool {
-		return slices.ContainsFunc(c.Providers, func(name string) bool {
-			return r.parts[i].Package.Satisfies(apk.Dependency{Name: name})
-		})
-	}
-	certs, err := r.certificatesIn(wanted, "usr/share/ca-certificates/", "usr/local/share/ca-certificates/")
+	added, err := r.certificatesOf(c.Providers)
 	if err != nil {
 		return err
 	}
-	added = append(added, certs...)
 	for _, cert := range c.Additional {
 		content := strings.TrimSpace(cert.Content) + "\n"
 		sum := sha256.Sum256([]byte(content))
@@ -189,24 +88,29 @@ func (r *root) certificates(c image.Certificates) error {
 	return r.addToBundles(added)
 }
 
-// certificatesIn reads the certificates that the chosen packages have in the folders, in the order of their paths.
-func (r *root) certificatesIn(chosen func(part int) bool, folders ...string) ([]string, error) {
+// certificatesOf reads the certificates of the packages that provide one of the names, in the order of their paths.
+func (r *root) certificatesOf(providers []string) ([]string, error) {
+	if len(providers) == 0 {
+		return nil, nil
+	}
 	var certs []string
-	for e := range r.tree.All() {
-		at, ok := r.home[e.Path]
-		inFolder := slices.ContainsFunc(folders, func(f string) bool { return strings.HasPrefix(e.Path, f) })
-		ext := path.Ext(e.Path)
-		if !ok || !inFolder || ext != ".crt" && ext != ".pem" || !e.Mode.IsRegular() || !chosen(at.part) {
-			continue
+	for _, dir := range []string{"usr/local/share/ca-certificates", "usr/share/ca-certificates"} {
+		for e := range r.Tree.Below(dir) {
+			at, ok := r.Files[e.Path]
+			provides := func(name string) bool { return r.parts[at.Package].Package.Satisfies(apk.Dependency{Name: name}) }
+			ext := path.Ext(e.Path)
+			if !ok || ext != ".crt" && ext != ".pem" || !e.Mode.IsRegular() || !slices.ContainsFunc(providers, provides) {
+				continue
+			}
+			content, err := r.read(e.Path)
+			if err != nil {
+				return nil, err
+			}
+			if block, _ := pem.Decode(content); block == nil || block.Type != "CERTIFICATE" {
+				return nil, fmt.Errorf("/%s: not a certificate in PEM", e.Path)
+			}
+			certs = append(certs, strings.TrimSpace(string(content))+"\n")
 		}
-		content, err := r.read(e.Path)
-		if err != nil {
-			return nil, err
-		}
-		if block, _ := pem.Decode(content); block == nil || block.Type != "CERTIFICATE" {
-			return nil, fmt.Errorf("/%s: not a certificate in PEM", e.Path)
-		}
-		certs = append(certs, strings.TrimSpace(string(content))+"\n")
 	}
 	return certs, nil
 }
@@ -228,7 +132,7 @@ func (r *root) addToBundles(certs []string) error {
 				bundle = append(bundle, cert...)
 			}
 		}
-		if err := r.rewrite(name, 0o644, bundle); err != nil {
+		if err := r.put(rootfs.Rewrite(r.Tree, name, 0o644, bundle, r.when)); err != nil {
 			return err
 		}
 	}

@@ -19,7 +19,7 @@ import (
 
 	"distro.internal/apko/image"
 	"distro.internal/shared/apk"
-	"distro.internal/shared/filetree"
+	"distro.internal/shared/rootfs"
 	"github.com/klauspost/compress/gzip"
 )
 
@@ -28,14 +28,8 @@ type table struct {
 	Package                  *apk.Package
 	Scripts                  apk.Scripts
 	Signature, Control, Data image.LockSection
-	Files                    []packed // in the package's order
-}
-
-// packed is one file of a package. Offset is where its content begins in the plain segment.
-type packed struct {
-	filetree.Entry
-	Sum    apk.Checksum
-	Offset int64
+	Files                    []rootfs.File // in the package's order
+	Offsets                  []int64       // of each file: where its content begins in the plain segment
 }
 
 // sections measures the members of the package file: signature, if there is one, control and data. The data section was
@@ -147,8 +141,8 @@ func (t *table) encode() ([]byte, error) {
 		e.text(string(t.Scripts[name]))
 	}
 	e.number(int64(len(t.Files)))
-	for _, f := range t.Files {
-		e.file(f)
+	for i := range t.Files {
+		e.file(&t.Files[i], t.Offsets[i])
 	}
 	return e, nil
 }
@@ -162,7 +156,7 @@ func (e *encoder) text(s string) {
 	*e = append(*e, s...)
 }
 
-func (e *encoder) file(f packed) {
+func (e *encoder) file(f *rootfs.File, offset int64) {
 	e.text(f.Path)
 	hard := int64(0)
 	if f.HardLink {
@@ -170,7 +164,7 @@ func (e *encoder) file(f packed) {
 	}
 	for _, n := range []int64{
 		int64(f.Mode), int64(f.UID), int64(f.GID), f.ModTime.Unix(), f.Size, hard,
-		int64(f.DevMajor), int64(f.DevMinor), f.Offset, int64(len(f.Xattrs)),
+		int64(f.DevMajor), int64(f.DevMinor), offset, int64(len(f.Xattrs)),
 	} {
 		e.number(n)
 	}
@@ -198,9 +192,10 @@ func (t *table) decode(encoded []byte) error {
 		name := d.text()
 		t.Scripts[name] = []byte(d.text())
 	}
-	t.Files = make([]packed, d.count())
+	t.Files = make([]rootfs.File, d.count())
+	t.Offsets = make([]int64, len(t.Files))
 	for i := range t.Files {
-		d.file(&t.Files[i])
+		d.file(&t.Files[i], &t.Offsets[i])
 	}
 	if d.bad || d.rest != "" || len(checksum) != len(apk.Checksum{}) {
 		return errors.New("it is damaged")
@@ -262,12 +257,12 @@ func (d *decoder) text() string {
 	return s
 }
 
-func (d *decoder) file(f *packed) {
+func (d *decoder) file(f *rootfs.File, offset *int64) {
 	f.Path = d.text()
 	f.Mode, f.UID, f.GID = fs.FileMode(d.number()), int(d.number()), int(d.number())
 	f.ModTime, f.Size, f.HardLink = time.Unix(d.number(), 0).UTC(), d.number(), d.number() == 1
 	f.DevMajor, f.DevMinor = uint32(d.number()), uint32(d.number())
-	f.Offset = d.number()
+	*offset = d.number()
 	for range d.count() {
 		if f.Xattrs == nil {
 			f.Xattrs = make(map[string]string)
