@@ -62,15 +62,19 @@ func openWorld(s surroundings, o *workspaceFlags) (*world, error) {
 	if o.cache == "" {
 		return nil, errors.New("no cache folder: set HOME or XDG_CACHE_HOME, or give --cache-dir")
 	}
+	cache, err := filepath.Abs(o.cache) // a sandbox takes no other names
+	if err != nil {
+		return nil, err
+	}
 	w := &world{
-		dir: dir, config: config, cache: o.cache,
-		client: &repository.Client{Cache: filepath.Join(o.cache, "apk"), Credentials: s.credentials},
+		dir: dir, config: config, cache: cache,
+		client: &repository.Client{Cache: filepath.Join(cache, "apk"), Credentials: s.credentials},
 		made:   map[string]*build.Result{}, external: map[string]*external{},
 	}
 	w.builder = &build.Builder{
-		Store:   cas.Store{Dir: filepath.Join(o.cache, "cas")},
-		Roots:   rootfs.Store{Dir: filepath.Join(o.cache, "store")},
-		WorkDir: filepath.Join(o.cache, "work"),
+		Store:   cas.Store{Dir: filepath.Join(cache, "cas")},
+		Roots:   rootfs.Store{Dir: filepath.Join(cache, "store")},
+		WorkDir: filepath.Join(cache, "work"),
 	}
 	if s.epoch != "" {
 		if w.builder.Epoch, err = strconv.ParseInt(s.epoch, 10, 64); err != nil {

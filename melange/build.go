@@ -51,6 +51,7 @@ func (o *buildOptions) build(ctx context.Context, s surroundings, file string) e
 		return err
 	}
 	change := repository.Change{Add: map[apk.Arch][]repository.Addition{}}
+	var files []string
 	for _, plan := range plans {
 		result, err := o.buildPlan(ctx, s, builder, file, plan)
 		if err != nil {
@@ -62,12 +63,17 @@ func (o *buildOptions) build(ctx context.Context, s surroundings, file string) e
 				return err
 			}
 			change.Add[plan.Arch] = append(change.Add[plan.Arch], repository.Addition{Package: info, File: path})
-			fmt.Fprintf(s.stdout, "%s\n", filepath.Join(o.outDir, string(plan.Arch), info.FileName()))
+			files = append(files, filepath.Join(o.outDir, string(plan.Arch), info.FileName()))
 		}
 	}
 	r := repository.Repository{Dir: o.outDir, Signer: seal.Signer}
-	_, err = r.Publish(ctx, change)
-	return err
+	if _, err := r.Publish(ctx, change); err != nil {
+		return err
+	}
+	for _, file := range files {
+		fmt.Fprintln(s.stdout, file)
+	}
+	return nil
 }
 
 func (o *buildOptions) seal() (build.Seal, error) {

@@ -105,13 +105,17 @@ func (o *roomFlags) offers(ctx context.Context, plan *recipe.Plan, e recipe.Envi
 		return root, target, err
 	}
 	client := &repository.Client{Cache: filepath.Join(o.cacheDir, "apk"), Credentials: o.credentials}
-	if target, err = build.Repositories(ctx, client, sources, plan.Arch); err != nil {
+	machine := plan.Arch
+	if e.Cross {
+		machine = plan.BuildArch
+	}
+	if target, err = build.Repositories(ctx, client, sources, plan.Arch, machine); err != nil {
 		return root, target, err
 	}
-	if !e.Cross || plan.Arch == plan.BuildArch {
+	if machine == plan.Arch {
 		return target, target, nil
 	}
-	root, err = build.Repositories(ctx, client, sources, plan.BuildArch)
+	root, err = build.Repositories(ctx, client, sources, machine, plan.Arch)
 	return root, target, err
 }
 
@@ -136,11 +140,15 @@ func (o *roomFlags) builder(s surroundings) (*build.Builder, error) {
 	if o.cacheDir == "" {
 		return nil, errors.New("no cache folder: set HOME or XDG_CACHE_HOME, or give --cache-dir")
 	}
+	cache, err := filepath.Abs(o.cacheDir) // a sandbox takes no other names
+	if err != nil {
+		return nil, err
+	}
 	b := &build.Builder{
-		Store:   cas.Store{Dir: filepath.Join(o.cacheDir, "cas")},
-		Roots:   rootfs.Store{Dir: filepath.Join(o.cacheDir, "store")},
-		Sources: &source.Store{Dir: filepath.Join(o.cacheDir, "sources")},
-		WorkDir: filepath.Join(o.cacheDir, "work"),
+		Store:   cas.Store{Dir: filepath.Join(cache, "cas")},
+		Roots:   rootfs.Store{Dir: filepath.Join(cache, "store")},
+		Sources: &source.Store{Dir: filepath.Join(cache, "sources")},
+		WorkDir: filepath.Join(cache, "work"),
 		Limits:  o.limits,
 		Emulator: func(_ context.Context, arch apk.Arch) (string, error) {
 			if o.emulator != "" {
@@ -152,7 +160,6 @@ func (o *roomFlags) builder(s surroundings) (*build.Builder, error) {
 	for _, address := range o.mirrors {
 		b.Sources.Mirrors = append(b.Sources.Mirrors, source.DigestMirror{Address: address})
 	}
-	var err error
 	if o.memory != "" {
 		if b.Limits.Memory, err = build.ParseSize(o.memory); err != nil {
 			return nil, err

@@ -10,11 +10,18 @@ import (
 )
 
 // Repositories offers the packages that some repositories have for an
-// architecture. What is fetched of them is held against their indexes.
-func Repositories(ctx context.Context, client *repository.Client, sources []repository.Source, arch apk.Arch) (Offer, error) {
+// architecture. What is fetched of them is held against their indexes. A cross
+// build has packages of two architectures, but a repository of tools one: where
+// there is an index for the other, none for arch means no packages.
+func Repositories(ctx context.Context, client *repository.Client, sources []repository.Source, arch, other apk.Arch) (Offer, error) {
 	var all []solve.Repository
 	for _, s := range sources {
 		index, err := client.Index(ctx, s, arch)
+		if absent(err) && other != arch {
+			if _, none := client.Index(ctx, s, other); none == nil {
+				index, err = &apk.Index{}, nil
+			}
+		}
 		if err != nil {
 			return Offer{}, fmt.Errorf("reading the repository's index for %s: %w", arch, err)
 		}
