@@ -418,3 +418,38 @@ func (b *buffer) Write(p []byte) (int, error) {
 	*b = append(*b, p...)
 	return len(p), nil
 }
+
+// ReadEntries reads the text of an index package by package, for those who
+// keep only a part of it: a package is good until do returns, and so are its
+// lists; its strings are parts of the text. at and length tell where in the
+// text it stands; ParseIndex reads this piece as an index of one package.
+func ReadEntries(text string, do func(at, length int, p *Package)) error {
+	var x indexParser
+	var p Package
+	start, rest := 0, text
+	for n := 1; ; n++ {
+		at := len(text) - len(rest)
+		var line string
+		line, rest, _ = strings.Cut(rest, "\n")
+		var err error
+		switch {
+		case line != "":
+			if x.current == nil {
+				p, start = Package{}, at
+				x.current, x.deps = &p, x.deps[:0]
+			}
+			err = x.line(line)
+		case x.current != nil:
+			x.packages = x.packages[:0]
+			if err = x.end(); err == nil {
+				do(start, at-start, &p)
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("reading index: line %d: %w", n, err)
+		}
+		if rest == "" && line == "" {
+			return nil
+		}
+	}
+}

@@ -44,7 +44,7 @@ func (c *commit) recordInstalled() {
 		c.candidatesOf(k.name)
 		for _, d := range k.provides {
 			c.candidatesOf(d.name)
-			if d.Version != "" {
+			if d.version != "" {
 				d.name.needed = k.name
 			}
 		}
@@ -56,7 +56,7 @@ func (c *commit) recordInstalled() {
 
 func (k *pack) addUsers() {
 	for _, d := range k.depends {
-		if !d.Conflict && d.name.needed != nil {
+		if !d.conflict && d.name.needed != nil {
 			d.name.needed.users++
 		}
 	}
@@ -64,7 +64,7 @@ func (k *pack) addUsers() {
 
 func (c *commit) dropUsers(k *pack) {
 	for _, d := range k.depends {
-		if d.Conflict || d.name.needed == nil {
+		if d.conflict || d.name.needed == nil {
 			continue
 		}
 		if d.name.needed.users--; d.name.needed.users == 0 && d.name.holder != nil {
@@ -158,7 +158,7 @@ func (c *commit) comeAlong(n *name) {
 		return
 	}
 	for _, d := range k.installIf {
-		if !d.Conflict && !d.name.handled || !fits(d, k, d.name.chosen) {
+		if !d.conflict && !d.name.handled || !fits(d, k, d.name.chosen) {
 			return
 		}
 	}
@@ -199,7 +199,7 @@ func (c *commit) remove(k *pack) {
 func (c *commit) removeDependents(k *pack, n *name) {
 	for _, user := range c.dependents.of(n.id) {
 		for _, u := range c.candidatesOf(c.nameOf(user)) {
-			if !u.installed {
+			if !u.is(installed) {
 				continue
 			}
 			for _, d := range u.depends {
@@ -214,11 +214,11 @@ func (c *commit) removeDependents(k *pack, n *name) {
 // fulfils reports whether d, a dependency of by, names k and accepts it.
 func (k *pack) fulfils(by *pack, d dep) bool {
 	if d.name == k.name {
-		return fits(d, nil, candidate{k, k.Version})
+		return fits(d, nil, candidate{k, k.own})
 	}
 	for _, v := range k.provides {
 		if v.name == d.name {
-			return fits(d, by, candidate{k, v.Version})
+			return fits(d, by, candidate{k, v.version})
 		}
 	}
 	return false
@@ -228,10 +228,10 @@ func (k *pack) fulfils(by *pack, d dep) bool {
 func (c *commit) write(from, to *pack) {
 	change := Change{}
 	if from != nil {
-		change.Old, change.OldTag = from.Package, from.oldTag
+		change.Old, change.OldTag = from.Package(), from.oldTag
 	}
 	if to != nil {
-		change.New, change.NewTag = to.Package, c.tagOf(to)
+		change.New, change.NewTag = to.Package(), c.tagOf(to)
 		change.Reinstall = to.flags&Reinstall != 0
 		c.order = append(c.order, to)
 	}
@@ -254,13 +254,10 @@ func (c *commit) tagOf(k *pack) string {
 func (c *commit) finish() *Solution {
 	for _, k := range c.order {
 		r := c.reasons[k]
-		chosen := Chosen{Package: k.Package, Repository: int(k.repository), Tag: c.tagOf(k)}
-		if r.dependency != nil {
-			chosen.Reason.Dependency = *r.dependency
-			chosen.Reason.InstallIf = r.installIf
-		}
+		chosen := Chosen{Package: k.Package(), Repository: int(k.repository), Tag: c.tagOf(k)}
+		chosen.Reason.Dependency, chosen.Reason.InstallIf = r.dependency, r.installIf
 		if r.by != nil {
-			chosen.Reason.By = r.by.Name
+			chosen.Reason.By = r.by.name.text
 		}
 		c.solution.Packages = append(c.solution.Packages, chosen)
 	}

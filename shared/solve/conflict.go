@@ -68,7 +68,7 @@ func full(p *apk.Package) string { return p.Name + "-" + string(p.Version) }
 type rejection struct {
 	kind       rejectionKind
 	by         *pack
-	dependency *apk.Dependency
+	dependency dep
 	name       *name
 	claimant   *name
 }
@@ -110,7 +110,7 @@ func (c *commit) checkWorld() error {
 	for _, w := range c.world {
 		want := []Want{{Dependency: *w.Dependency}}
 		switch {
-		case !w.Valid():
+		case !w.Dependency.Valid():
 			problems = append(problems, Problem{Name: w.Name, What: fmt.Sprintf("%q is not a version", w.Version), Wanted: want})
 		case w.Tag != "" && w.tags == 0:
 			problems = append(problems, Problem{Name: w.Name, What: fmt.Sprintf("no repository has the tag @%s", w.Tag), Wanted: want})
@@ -160,7 +160,7 @@ func (e *explanation) tell(n *name, p Problem) {
 }
 
 func (e *explanation) unmetName(n *name) Problem {
-	p := Problem{Name: n.text, Wanted: e.wants(func(d dep) bool { return d.name == n && !d.Conflict })}
+	p := Problem{Name: n.text, Wanted: e.wants(func(d dep) bool { return d.name == n && !d.conflict })}
 	if len(n.candidates) == 0 {
 		p.What = "no such package"
 		if near := e.universe.nearest(n.text); near != "" {
@@ -173,8 +173,8 @@ func (e *explanation) unmetName(n *name) Problem {
 	p.What = "it is only provided, and by nobody who may be chosen unasked"
 	var names []string
 	for _, c := range n.candidates {
-		if !slices.Contains(names, c.Name) {
-			names = append(names, c.Name)
+		if !slices.Contains(names, c.name.text) {
+			names = append(names, c.name.text)
 		}
 	}
 	p.Fix = "add one of these to the world: " + strings.Join(names, ", ")
@@ -193,10 +193,10 @@ func (e *explanation) failedPack(k *pack) (*name, Problem) {
 		return e.closedPack(k)
 	case chosenUntagged:
 		return k.name, Problem{
-			Name:   k.Name,
-			What:   full(k.Package) + " is only in a repository that has to be asked for",
+			Name:   k.name.text,
+			What:   full(k.Package()) + " is only in a repository that has to be asked for",
 			Wanted: e.wants(k.isConcernedBy),
-			Fix:    "ask for " + k.Name + "@" + e.firstTag(k),
+			Fix:    "ask for " + k.name.text + "@" + e.firstTag(k),
 		}
 	case unfulfilled:
 		got := f.dep.name.chosen.pack
@@ -204,7 +204,7 @@ func (e *explanation) failedPack(k *pack) (*name, Problem) {
 			return nil, Problem{} // told there
 		}
 		p := Problem{Name: f.dep.name.text}
-		p.What = fmt.Sprintf("%s depends on %s, but %s is to be installed", full(k.Package), f.dep, full(got.Package))
+		p.What = fmt.Sprintf("%s depends on %s, but %s is to be installed", full(k.Package()), f.dep, full(got.Package()))
 		p.Wanted = e.wants(func(d dep) bool { return d.name == f.dep.name })
 		p.Fix = e.nearestFix(p.Wanted)
 		return f.dep.name, p
@@ -215,13 +215,13 @@ func (e *explanation) failedPack(k *pack) (*name, Problem) {
 // closedPack looks for the name that is to blame for k having been closed.
 func (e *explanation) closedPack(k *pack) (*name, Problem) {
 	n, user, d := k.name, (*pack)(nil), dep{}
-	for range e.count() { // a circle ends somewhere too
+	for range e.entryCount() { // a circle ends somewhere too
 		cause := k.cause()
-		if cause.Dependency == nil {
+		if cause.name == nil {
 			break
 		}
 		n, user, d = cause.name, k, cause
-		i := slices.IndexFunc(n.candidates, func(c candidate) bool { return fits(d, k, c) && c.cause().Dependency != nil })
+		i := slices.IndexFunc(n.candidates, func(c candidate) bool { return fits(d, k, c) && c.cause().name != nil })
 		if i < 0 {
 			break
 		}
@@ -233,7 +233,7 @@ func (e *explanation) closedPack(k *pack) (*name, Problem) {
 	}
 	p.Wanted = e.wants(func(o dep) bool { return o.name == n || k.name == n && k.isConcernedBy(o) })
 	if user != nil && !slices.Contains(e.order, user) {
-		p.Wanted = append(p.Wanted, Want{Dependency: *d.Dependency, By: user.Package})
+		p.Wanted = append(p.Wanted, Want{Dependency: d.dependency(), By: user.Package()})
 	}
 	p.Rejected = e.rejected(n, user, d)
 	p.Fix = e.nearestFix(p.Wanted)
@@ -243,11 +243,7 @@ func (e *explanation) closedPack(k *pack) (*name, Problem) {
 // cause returns the dependency for which a package was closed.
 func (k *pack) cause() dep {
 	if k.rejection.kind == byDependency {
-		for _, d := range k.depends {
-			if d.Dependency == k.rejection.dependency {
-				return d
-			}
-		}
+		return k.rejection.dependency
 	}
 	return dep{}
 }
@@ -265,11 +261,11 @@ func (e *explanation) twice(k *pack) string {
 	f := k.failure
 	switch {
 	case f.other == k:
-		return fmt.Sprintf("%s conflicts with itself: it is %s more than once", full(k.Package), f.name.text)
+		return fmt.Sprintf("%s conflicts with itself: it is %s more than once", full(k.Package()), f.name.text)
 	case f.other == nil:
 		return fmt.Sprintf("%s is needed, and must not be there", f.name.text)
 	}
-	return fmt.Sprintf("both %s and %s are %s", full(k.Package), full(f.other.Package), f.name.text)
+	return fmt.Sprintf("both %s and %s are %s", full(k.Package()), full(f.other.Package()), f.name.text)
 }
 
 // isConcernedBy reports whether d names the package in any way.
@@ -287,8 +283,8 @@ func (e *explanation) wants(of func(dep) bool) []Want {
 	}
 	for _, k := range e.order {
 		for _, d := range k.depends {
-			if of(d) && !(d.Conflict && fits(d, k, d.name.chosen)) {
-				list = append(list, Want{Dependency: *d.Dependency, By: k.Package, Chain: e.chain(k)})
+			if of(d) && !(d.conflict && fits(d, k, d.name.chosen)) {
+				list = append(list, Want{Dependency: d.dependency(), By: k.Package(), Chain: e.chain(k)})
 			}
 		}
 	}
@@ -299,7 +295,7 @@ func (e *explanation) wants(of func(dep) bool) []Want {
 func (e *explanation) firstWant(n *name) Want {
 	w := Want{Dependency: apk.Dependency{Name: n.text}}
 	if n.wantedBy != nil {
-		w.By, w.Chain = n.wantedBy.Package, e.chain(n.wantedBy)
+		w.By, w.Chain = n.wantedBy.Package(), e.chain(n.wantedBy)
 	}
 	return w
 }
@@ -308,7 +304,7 @@ func (e *explanation) firstWant(n *name) Want {
 func (e *explanation) chain(k *pack) []string {
 	var chain []string
 	for k != nil && len(chain) < len(e.order) {
-		chain = append(chain, full(k.Package))
+		chain = append(chain, full(k.Package()))
 		r := e.reasons[k]
 		k = r.by
 	}
@@ -323,9 +319,9 @@ func (e *explanation) rejected(n *name, user *pack, d dep) []Rejected {
 	for _, c := range n.candidates {
 		why := c.whyRejected()
 		if user != nil && c.rejection.kind == notRejected && !fits(d, user, c) {
-			why = fmt.Sprintf("%s wants %s", full(user.Package), d)
+			why = fmt.Sprintf("%s wants %s", full(user.Package()), d)
 		}
-		list = append(list, Rejected{c.Package, why})
+		list = append(list, Rejected{c.Package(), why})
 	}
 	slices.SortStableFunc(list, func(a, b Rejected) int { return apk.Compare(b.Package.Version, a.Package.Version) })
 	return list[:min(len(list), maxRejected)]
@@ -334,33 +330,33 @@ func (e *explanation) rejected(n *name, user *pack, d dep) []Rejected {
 func (k *pack) whyRejected() string {
 	r := k.rejection
 	switch {
-	case !k.installable:
+	case !k.is(installable):
 		return k.whyUninstallable()
 	case r.kind == byConstraint && r.by == nil:
 		return fmt.Sprintf("the world wants %s", r.dependency)
 	case r.kind == byConstraint:
-		return fmt.Sprintf("%s wants %s", full(r.by.Package), r.dependency)
+		return fmt.Sprintf("%s wants %s", full(r.by.Package()), r.dependency)
 	case r.kind == byDependency:
 		return fmt.Sprintf("its dependency %s can not be fulfilled", r.dependency)
 	case r.kind == byClaim:
 		return fmt.Sprintf("%s has to go to a package that is %s too", r.name.text, r.claimant.text)
 	case r.kind == byRival && r.by != nil:
-		return fmt.Sprintf("%s is %s already", full(r.by.Package), r.name.text)
+		return fmt.Sprintf("%s is %s already", full(r.by.Package()), r.name.text)
 	case r.kind == byRival:
 		return fmt.Sprintf("%s must not be there", r.name.text)
-	case !k.available && !k.installed:
+	case !k.is(available | installed):
 		return "its repository can not be reached"
 	}
 	return "it was not looked at any more"
 }
 
 func (k *pack) whyUninstallable() string {
-	for _, d := range k.Depends {
+	for _, d := range k.Package().Depends {
 		if d.Op != apk.Any && !d.Valid() || d.Tag != "" {
 			return fmt.Sprintf("its dependency %q can not be read", d)
 		}
 	}
-	return fmt.Sprintf("it is built for %s", k.Arch)
+	return fmt.Sprintf("it is built for %s", k.Package().Arch)
 }
 
 func (e *explanation) firstTag(k *pack) string {
@@ -422,17 +418,14 @@ func (e *explanation) roots(wants []Want) []int {
 
 // rootOf returns the name of the world that led to the package.
 func (e *explanation) rootOf(p *apk.Package) string {
-	i := slices.IndexFunc(e.order, func(k *pack) bool { return k.Package == p })
+	i := slices.IndexFunc(e.order, func(k *pack) bool { return k.Package() == p })
 	if i < 0 {
 		return ""
 	}
 	for k, steps := e.order[i], 0; steps <= len(e.order); steps++ {
 		r := e.reasons[k]
 		if r.by == nil {
-			if r.dependency != nil {
-				return r.dependency.Name
-			}
-			return ""
+			return r.dependency.Name
 		}
 		k = r.by
 	}
@@ -444,8 +437,8 @@ func (e *explanation) rootOf(p *apk.Package) string {
 func (u *Universe) nearest(text string) string {
 	best, least := "", 3
 	for e := range u.table.each {
-		if d := distance(text, e.Name, least); d < least {
-			best, least = e.Name, d
+		if d := distance(text, e.name(), least); d < least {
+			best, least = e.name(), d
 		}
 	}
 	return best

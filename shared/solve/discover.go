@@ -12,9 +12,9 @@ package solve
 func (p *problem) discover() {
 	d := discovery{
 		table:  p.table,
-		seen:   make([]bool, len(p.names)),
-		order:  make([]int32, len(p.names)),
-		packs:  make([]progress, p.count()),
+		seen:   make([]bool, p.nameCount()),
+		order:  make([]int32, p.nameCount()),
+		packs:  make([]progress, p.entryCount()),
 		marked: p.marked(),
 	}
 	for _, w := range p.world {
@@ -79,7 +79,7 @@ func (d *discovery) visit(n int32) {
 			d.packs[r.entry] |= entered
 			d.visitAll(e.depends())
 		}
-		if e.name == n {
+		if e.nameID() == n {
 			order = orderReal
 		}
 		conditional = conditional || e.conditional()
@@ -88,7 +88,7 @@ func (d *discovery) visit(n int32) {
 	for _, r := range candidates {
 		if d.packs[r.entry]&spread == 0 {
 			e := d.entry(r.entry)
-			d.visitAll(d.waiting.of(e.name))
+			d.visitAll(d.waiting.of(e.nameID()))
 			d.visitAll(e.provides())
 			d.packs[r.entry] |= spread
 		}

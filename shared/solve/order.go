@@ -12,14 +12,17 @@ import (
 
 const buckets = 20000
 
-// rank orders names for listings, given their numbers in order of first mention.
-func rank(name string, id int32) uint64 {
-	return uint64(bucket(name))<<32 | uint64(math.MaxInt32-id)
+// rank orders names for listings, given their hashes, and their numbers in
+// order of first mention.
+func rank(hash uint32, id int32) uint64 {
+	return uint64(hash%buckets)<<32 | uint64(math.MaxInt32-id)
 }
 
-// bucket is the place of a name in the table: its 32 bit Murmur3 hash, seeded
-// with 5381, modulo the number of buckets.
-func bucket(name string) uint32 {
+// unranked returns the number of the name that has a rank.
+func unranked(rank uint64) int32 { return math.MaxInt32 - int32(uint32(rank)) }
+
+// hashOf is apk's hash of a name: 32 bit Murmur3, seeded with 5381.
+func hashOf(name string) uint32 {
 	h := uint32(5381)
 	n := len(name)
 	for ; len(name) >= 4; name = name[4:] {
@@ -33,7 +36,7 @@ func bucket(name string) uint32 {
 	h ^= scramble(k) ^ uint32(n)
 	h = (h ^ h>>16) * 0x85ebca6b
 	h = (h ^ h>>13) * 0xc2b2ae35
-	return (h ^ h>>16) % buckets
+	return h ^ h>>16
 }
 
 func scramble(k uint32) uint32 { return bits.RotateLeft32(k*0xcc9e2d51, 15) * 0x1b873593 }

@@ -2,8 +2,6 @@ package solve
 
 import (
 	"slices"
-
-	"distro.internal/shared/apk"
 )
 
 // An overlay is a table over another one: new entries hide the old ones of the
@@ -11,12 +9,13 @@ import (
 // so its cost depends on the new entries and not on the size of the base.
 // Names that only the overlay has are listed as if they had been read last.
 
-func (t *table) overlay(entries []entry, arch apk.Arch) *table {
-	over := &table{base: t, names: slices.Clip(t.names), ranks: slices.Clip(t.ranks)}
-	over.add(entries, arch)
+// overlay ends a table that has a base.
+func (b *builder) overlay() *table {
+	over := b.done()
+	t := over.base
 	gone := map[int32]bool{}
-	for i := range over.entries {
-		for _, r := range t.candidates.of(over.entries[i].name) {
+	for i := range over.nodes[:len(over.details)] {
+		for _, r := range t.candidates.of(over.nodes[i].name) {
 			if r.provide < 0 && !gone[r.entry] {
 				gone[r.entry] = true
 				over.gone = append(over.gone, r.entry)
@@ -24,9 +23,8 @@ func (t *table) overlay(entries []entry, arch apk.Arch) *table {
 		}
 	}
 	patch := map[int32][]ref{}
-	first := t.count()
-	for i := range over.entries {
-		over.entries[i].goesBy(first+int32(i), func(n int32, r ref) { patch[n] = append(patch[n], r) })
+	for i := range over.details {
+		entry{over, int32(i)}.goesBy(over.firstEntry+int32(i), func(n int32, r ref) { patch[n] = append(patch[n], r) })
 	}
 	for _, i := range over.gone {
 		t.entry(i).goesBy(i, func(n int32, _ ref) { patch[n] = slices.Clip(patch[n]) }) // concerned, if only by the loss
@@ -44,15 +42,15 @@ func (t *table) overlay(entries []entry, arch apk.Arch) *table {
 
 // patchMentions makes the lists of who mentions a name anew, for the names
 // that an entry which came or went mentions.
-func (t *table) patchMentions(base *lists[int32], of func(*entry) []int32) lists[int32] {
+func (t *table) patchMentions(base *lists[int32], of func(entry) []int32) lists[int32] {
 	patch := map[int32][]int32{}
-	concern := func(e *entry) {
+	concern := func(e entry) {
 		for _, on := range of(e) {
 			patch[on] = nil
 		}
 	}
-	for i := range t.entries {
-		concern(&t.entries[i])
+	for i := range t.details {
+		concern(entry{t, int32(i)})
 	}
 	for _, i := range t.gone {
 		concern(t.entry(i))

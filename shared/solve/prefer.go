@@ -33,7 +33,7 @@ func (s *search) prefer(a, b candidate) int {
 func preferLatest(a, b candidate, f Flags) int {
 	return cmp.Or(
 		either(a.tagOK, b.tagOK),
-		when(f&Available != 0, a.available, b.available),
+		when(f&Available != 0, a.is(available), b.is(available)),
 		when(f&(Available|Reinstall) == Reinstall, a.open, b.open),
 	)
 }
@@ -47,11 +47,11 @@ func (s *search) preferFitting(a, b candidate, f Flags) int {
 		either(a.open, b.open),
 		either(a.usable, b.usable),
 		cmp.Compare(b.conflicts, a.conflicts),
-		when(keep, a.installed, b.installed),
+		when(keep, a.is(installed), b.is(installed)),
 		either(a.tagOK, b.tagOK),
-		when(f&Available != 0, a.available, b.available),
+		when(f&Available != 0, a.is(available), b.is(available)),
 		either(a.tagPreferred, b.tagPreferred),
-		when(f&(Remove|Upgrade) == 0 && bound, a.installed, b.installed),
+		when(f&(Remove|Upgrade) == 0 && bound, a.is(installed), b.is(installed)),
 	)
 }
 
@@ -60,13 +60,13 @@ func preferNewest(a, b candidate, f Flags) int {
 		return c
 	}
 	if a.name == b.name {
-		if c := apk.Compare(a.Version, b.Version); c != 0 {
+		if c := apk.Compare(a.own, b.own); c != 0 {
 			return c
 		}
 	}
 	return cmp.Or(
-		cmp.Compare(a.ProviderPriority, b.ProviderPriority),
-		when(f&Remove == 0, a.installed, b.installed),
+		cmp.Compare(a.priority, b.priority),
+		when(f&Remove == 0, a.is(installed), b.is(installed)),
 		either(a.open, b.open),
 		cmp.Compare(b.standing, a.standing),
 	)

@@ -45,8 +45,10 @@ type name struct {
 
 // A pack is a package, and where the search stands with it.
 type pack struct {
-	*entry
+	entry
+	*detail
 	name      *name
+	own       apk.Version
 	depends   []dep
 	provides  []dep
 	installIf []dep
@@ -57,8 +59,16 @@ type pack struct {
 
 // A dep is a dependency with its name looked up.
 type dep struct {
-	*apk.Dependency
-	name *name
+	name     *name
+	version  apk.Version
+	op       uint8 // in operators
+	conflict bool
+}
+
+func (d dep) String() string { return d.dependency().String() }
+
+func (d dep) dependency() apk.Dependency {
+	return apk.Dependency{Name: d.name.text, Op: operators[d.op], Version: d.version, Conflict: d.conflict}
 }
 
 // A candidate is a package under one of the names that it goes by. Its version
@@ -71,6 +81,7 @@ type candidate struct {
 // A wanted thing is a dependency of the world.
 type wanted struct {
 	dep
+	*apk.Dependency
 	tags   uint64
 	broken bool // given up
 }
@@ -85,15 +96,16 @@ func (u *Universe) pose(world []apk.Dependency, o Options, broken map[string]boo
 		extra:   map[string]*name{},
 	}
 	p.link()
-	p.recheck = make([]bool, len(p.names))
-	p.values = make([]*name, len(p.names))
-	p.packs = make([]*pack, p.count())
+	p.recheck = make([]bool, p.nameCount())
+	p.values = make([]*name, p.nameCount())
+	p.packs = make([]*pack, p.entryCount())
 	for i := range world {
 		d := &world[i]
 		p.world = append(p.world, wanted{
-			dep:    dep{Dependency: d},
-			tags:   u.tagSet(d.Tag),
-			broken: broken[d.Name] || !d.Valid(),
+			dep:        dep{version: d.Version, op: operator(d.Op), conflict: d.Conflict},
+			Dependency: d,
+			tags:       u.tagSet(d.Tag),
+			broken:     broken[d.Name] || !d.Valid(),
 		})
 	}
 	slices.SortStableFunc(p.world, func(a, b wanted) int { return compareNames(a.Name, b.Name) })
@@ -101,7 +113,7 @@ func (u *Universe) pose(world []apk.Dependency, o Options, broken map[string]boo
 	for i := range p.world {
 		p.world[i].name = p.lookup(p.world[i].Name)
 	}
-	for i := 0; i < len(p.entries) && p.entries[i].installed; i++ { // they are listed first
+	for i := 0; i < len(p.details) && p.details[i].is(installed); i++ { // they are listed first
 		p.installed = append(p.installed, p.packOf(int32(i)))
 	}
 	return p
@@ -144,7 +156,7 @@ func (p *problem) nameOf(id int32) *name {
 	}
 	n := &p.nameBlock[0]
 	p.nameBlock = p.nameBlock[1:]
-	n.text, n.id, n.order = p.names[id], id, p.reached[id]
+	n.text, n.id, n.order = p.nameAt(id), id, p.reached[id]
 	p.values[id] = n
 	return n
 }
@@ -176,22 +188,26 @@ func (p *problem) packOf(id int32) *pack {
 	p.packBlock = p.packBlock[1:]
 	p.packs[id] = k
 	e := p.entry(id)
-	k.entry, k.name = e, p.nameOf(e.name)
-	k.depends = p.deps(e.depends(), e.Depends)
-	k.provides = p.deps(e.provides(), e.Provides)
-	k.installIf = p.deps(e.installIf(), e.InstallIf)
+	k.entry, k.detail, k.name, k.own = e, e.detail(), p.nameOf(e.nameID()), e.version()
+	n := e.node()
+	k.depends = p.deps(e.t, n.mentions, n.dependsEnd)
+	k.provides = p.deps(e.t, n.dependsEnd, n.provideEnd)
+	k.installIf = p.deps(e.t, n.provideEnd, e.t.nodes[e.i+1].mentions)
 	p.setUp(k)
 	return k
 }
 
-func (p *problem) deps(ids []int32, list []apk.Dependency) []dep {
-	if len(ids) > len(p.depBlock) {
-		p.depBlock = make([]dep, max(1024, len(ids)))
+// deps reads some of the mentions of a table.
+func (p *problem) deps(t *table, from, to int32) []dep {
+	n := int(to - from)
+	if n > len(p.depBlock) {
+		p.depBlock = make([]dep, max(1024, n))
 	}
-	deps := p.depBlock[:len(ids):len(ids)]
-	p.depBlock = p.depBlock[len(ids):]
-	for i, id := range ids {
-		deps[i] = dep{&list[i], p.nameOf(id)}
+	deps := p.depBlock[:n:n]
+	p.depBlock = p.depBlock[n:]
+	for i, id := range t.mentions[from:to] {
+		m := &t.terms[int(from)+i]
+		deps[i] = dep{p.nameOf(id), apk.Version(t.versions.at(m.version)), m.op, m.flags&termConflict != 0}
 	}
 	return deps
 }
@@ -199,19 +215,19 @@ func (p *problem) deps(ids []int32, list []apk.Dependency) []dep {
 // setUp is where the search starts with a package.
 func (p *problem) setUp(k *pack) {
 	k.had = k.tags
-	if k.installed {
-		k.oldTag = p.options.Tags[k.Name]
+	if k.is(installed) {
+		k.oldTag = p.options.Tags[k.name.text]
 		k.had |= p.u.tagSet(k.oldTag)
 	}
-	k.open = k.installable && (k.available || k.InstalledSize == 0 || k.installed)
+	k.open = k.is(installable) && k.is(available|hollow|installed)
 	k.barred = p.barredFromStart(k.entry)
 	k.tagsAllowed = 1
-	k.tagPreferred = k.had&1 != 0 || k.InstalledSize == 0
-	k.tagOK = k.tagPreferred || k.installed
+	k.tagPreferred = k.had&1 != 0 || k.is(hollow)
+	k.tagOK = k.tagPreferred || k.is(installed)
 }
 
 // barredFromStart reports whether the package can not come along by itself: it
 // has no install_if, or is gone from where only what is available counts.
-func (p *problem) barredFromStart(e *entry) bool {
-	return !e.conditional() || p.options.Flags&Available != 0 && !e.available
+func (p *problem) barredFromStart(e entry) bool {
+	return !e.conditional() || p.options.Flags&Available != 0 && !e.detail().is(available)
 }

@@ -6,15 +6,15 @@ import "distro.internal/shared/apk"
 // depth first, where an install_if is a path only when there is no other.
 type reason struct {
 	by         *pack // nil: the world
-	dependency *apk.Dependency
+	dependency apk.Dependency
 	installIf  bool
 }
 
 func (c *commit) findReasons() {
 	c.reasons = make(map[*pack]reason, len(c.order))
 	for _, w := range c.world {
-		if !w.Conflict {
-			c.reach(w.name.chosen.pack, reason{dependency: w.Dependency})
+		if !w.conflict {
+			c.reach(w.name.chosen.pack, reason{dependency: *w.Dependency})
 		}
 	}
 	for changed := true; changed; {
@@ -35,8 +35,8 @@ func (c *commit) reach(k *pack, r reason) bool {
 	}
 	c.reasons[k] = r
 	for _, d := range k.depends {
-		if !d.Conflict {
-			c.reach(d.name.chosen.pack, reason{by: k, dependency: d.Dependency})
+		if !d.conflict {
+			c.reach(d.name.chosen.pack, reason{by: k, dependency: d.dependency()})
 		}
 	}
 	return true
@@ -46,14 +46,14 @@ func (c *commit) reach(k *pack, r reason) bool {
 // there is a reason for all of them.
 func (c *commit) condition(k *pack) (r reason, complete bool) {
 	for _, d := range k.installIf {
-		if d.Conflict {
+		if d.conflict {
 			continue
 		}
 		by := d.name.chosen.pack
 		if _, known := c.reasons[by]; !known {
 			return r, false
 		}
-		r = reason{by: by, dependency: d.Dependency, installIf: true}
+		r = reason{by: by, dependency: d.dependency(), installIf: true}
 	}
 	return r, len(k.installIf) > 0
 }

@@ -115,16 +115,17 @@ func (s *search) applyMarks() {
 // fits reports whether c is what d asks for. by is the package with the
 // dependency: it does not conflict with itself.
 func fits(d dep, by *pack, c candidate) bool {
-	if c.pack == nil || d.Conflict && c.pack == by {
-		return d.Conflict
+	if c.pack == nil || d.conflict && c.pack == by {
+		return d.conflict
 	}
-	switch d.Op {
+	switch op := operators[d.op]; op {
 	case apk.Any:
-		return !d.Conflict
+		return !d.conflict
 	case apk.SameChecksum:
-		return d.SatisfiedBy(c.version, c.Checksum)
+		return d.dependency().SatisfiedBy(c.version, c.checksum)
+	default:
+		return op.Match(c.version, d.version) != d.conflict // SatisfiedBy without the copies
 	}
-	return d.Op.Match(c.version, d.Version) != d.Conflict // SatisfiedBy without the copies
 }
 
 // possible reports whether something that satisfies d can still be chosen.
@@ -147,7 +148,7 @@ func (s *search) possible(d dep, by *pack) bool {
 // constrain applies a dependency: of the world, under tags, when by is nil.
 func (s *search) constrain(by *pack, d dep, tags uint64) {
 	n := d.name
-	if !d.Conflict {
+	if !d.conflict {
 		if n.demand++; n.demand == 1 {
 			s.wantedNow(n, by)
 		}
@@ -158,7 +159,7 @@ func (s *search) constrain(by *pack, d dep, tags uint64) {
 			c.conflicts++
 		}
 		if c.conflicts > 0 && c.open {
-			s.closePack(c.pack, rejection{kind: byConstraint, by: by, dependency: d.Dependency})
+			s.closePack(c.pack, rejection{kind: byConstraint, by: by, dependency: d})
 		}
 		switch {
 		case fit && by != nil:
@@ -321,13 +322,13 @@ func (s *search) undecided(id int32) bool {
 // something provided without a version needs a priority, or somebody who wants
 // its package.
 func (c candidate) selectable() bool {
-	return c.version != "" || c.ProviderPriority != 0 || c.name.demand > 0
+	return c.version != "" || c.priority != 0 || c.name.demand > 0
 }
 
 func (s *search) checkDepends(k *pack) {
 	for _, d := range k.depends {
 		if !s.possible(d, k) {
-			s.closePack(k, rejection{kind: byDependency, dependency: d.Dependency})
+			s.closePack(k, rejection{kind: byDependency, dependency: d})
 			return
 		}
 	}
@@ -353,7 +354,7 @@ func (s *search) checkInstallIf(k *pack) {
 func (s *search) holds(k *pack) bool {
 	for _, d := range k.installIf {
 		if !d.name.decided {
-			if d.Conflict {
+			if d.conflict {
 				d.name.probed = true
 				s.enqueue(d.name, false)
 			}
@@ -373,13 +374,13 @@ func (s *search) holds(k *pack) bool {
 // to all.
 func (c candidate) tally(n int) {
 	for _, d := range c.depends {
-		if !d.Conflict && d.name.commonDepends == n {
+		if !d.conflict && d.name.commonDepends == n {
 			d.name.commonDepends = n + 1
 		}
 	}
 	c.name.tallyProvided(n, c.version)
 	for _, d := range c.provides {
-		d.name.tallyProvided(n, d.Version)
+		d.name.tallyProvided(n, d.version)
 	}
 }
 
@@ -436,7 +437,7 @@ func (s *search) claim(claimed, n *name, options int) {
 
 func (c candidate) goesWith(n *name, virtual bool) bool {
 	for _, d := range c.provides {
-		if d.name == n || virtual && d.Version == "" {
+		if d.name == n || virtual && d.version == "" {
 			return true
 		}
 	}
@@ -461,9 +462,9 @@ func (s *search) decide(n *name) {
 	case !k.tagOK:
 		s.fail(k, failure{kind: chosenUntagged})
 	}
-	s.assign(k.name, candidate{k, k.Version})
+	s.assign(k.name, candidate{k, k.own})
 	for _, d := range k.provides {
-		s.assign(d.name, candidate{k, d.Version})
+		s.assign(d.name, candidate{k, d.version})
 	}
 	for _, d := range k.depends {
 		s.constrain(k, d, 0)

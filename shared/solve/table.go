@@ -2,7 +2,9 @@ package solve
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"distro.internal/shared/apk"
@@ -12,13 +14,19 @@ import (
 // packages mention has a number, and so has every package. What the search
 // learns about them is kept elsewhere, so that a table can be shared.
 //
+// The arrays have no pointers in them. They were made by a builder, or they lie
+// in a file that a builder's table was written to (encode.go).
+//
 // A table may lie over another one: then it has only what is different.
 type table struct {
-	base    *table // nil: none
-	ids     map[string]int32
-	names   []string // with those of the base
-	ranks   []uint64 // the order of the names in listings, see order.go
-	entries []entry  // those of the base come before, but are not here
+	base       *table // nil: none
+	firstName  int32  // those with lower numbers are of the base
+	firstEntry int32
+
+	flat
+	texts  texts          // what the entries were read from,
+	made   []*apk.Package // or made of, when they were not read
+	parsed parsed
 
 	candidates lists[ref] // of a name: who goes by it
 
@@ -29,87 +37,219 @@ type table struct {
 	gone []int32 // entries of the base that do not count
 }
 
-// An entry is one package of a table.
-type entry struct {
-	*apk.Package
-	name        int32
-	refs        []int32 // the names in Depends, Provides and InstallIf
-	repository  int32   // the first that lists it; -1: none
-	standing    int32   // of the repository among all; the lowest is preferred
-	tags        uint64
-	dependsEnd  int32 // in refs
-	providesEnd int32
-	available   bool
-	installable bool
-	installed   bool
+// flat is what a table has of its own.
+type flat struct {
+	names    pool
+	versions pool
+	nodes    []node // of the entries, and one that ends them
+	mentions []int32
+	terms    []term // of the mentions
+	details  []detail
 }
 
-func (e *entry) depends() []int32   { return e.refs[:e.dependsEnd] }
-func (e *entry) provides() []int32  { return e.refs[e.dependsEnd:e.providesEnd] }
-func (e *entry) installIf() []int32 { return e.refs[e.providesEnd:] }
-func (e *entry) conditional() bool  { return int(e.providesEnd) < len(e.refs) }
+// A node is an entry's part of the graph: the names in Depends, Provides and
+// InstallIf, one after another in mentions. Discovery needs nothing else.
+type node struct {
+	name                             int32
+	mentions, dependsEnd, provideEnd int32
+}
+
+// A term is what is said of a name where it is mentioned.
+type term struct {
+	version int32 // in versions
+	op      uint8 // in operators
+	flags   uint8 // termConflict
+	_       [2]uint8
+}
+
+const termConflict = 1
+
+// operators in the order in which terms number them, which is part of the format.
+var operators = [...]apk.Op{
+	apk.Any, apk.Equal, apk.Less, apk.LessOrEqual, apk.Greater, apk.GreaterOrEqual,
+	apk.Fuzzy, apk.LessOrFuzzy, apk.GreaterOrFuzzy, apk.SameChecksum,
+}
+
+// A detail is what the search asks about an entry.
+type detail struct {
+	tags       uint64
+	at         uint64 // in texts; in made when the length is none
+	length     uint32
+	version    int32
+	priority   int32
+	repository int32 // the first that lists it; -1: none
+	standing   int32 // of the repository among all; the lowest is preferred
+	checksum   apk.Checksum
+	facts      facts
+	_          [7]uint8
+}
+
+type facts uint8
+
+const (
+	available facts = 1 << iota
+	installable
+	installed
+	hollow // without files: it may come from anywhere
+)
+
+// An entry is one package of a table.
+type entry struct {
+	t *table // its own
+	i int32  // in t
+}
+
+func (t *table) entry(i int32) entry {
+	for i < t.firstEntry {
+		t = t.base
+	}
+	return entry{t, i - t.firstEntry}
+}
+
+func (e entry) node() *node     { return &e.t.nodes[e.i] }
+func (e entry) detail() *detail { return &e.t.details[e.i] }
+func (e entry) nameID() int32   { return e.t.nodes[e.i].name }
+func (e entry) name() string    { return e.t.nameAt(e.nameID()) }
+func (e entry) version() apk.Version {
+	return apk.Version(e.t.versions.at(e.detail().version))
+}
+
+func (e entry) depends() []int32 {
+	n := e.node()
+	return e.t.mentions[n.mentions:n.dependsEnd]
+}
+
+func (e entry) provides() []int32 {
+	n := e.node()
+	return e.t.mentions[n.dependsEnd:n.provideEnd]
+}
+
+func (e entry) installIf() []int32 {
+	return e.t.mentions[e.node().provideEnd:e.t.nodes[e.i+1].mentions]
+}
+
+func (e entry) conditional() bool { return e.node().provideEnd < e.t.nodes[e.i+1].mentions }
+
+// Package returns the package itself, always the same one for an entry.
+func (e entry) Package() *apk.Package {
+	if d := e.detail(); d.length == 0 {
+		return e.t.made[d.at]
+	}
+	return e.t.parsed.get(e)
+}
+
+// texts are one behind another.
+type texts []string
+
+func (t texts) length() (n uint64) {
+	for _, s := range t {
+		n += uint64(len(s))
+	}
+	return n
+}
+
+func (t texts) from(at uint64) string {
+	for at >= uint64(len(t[0])) {
+		at, t = at-uint64(len(t[0])), t[1:]
+	}
+	return t[0][at:]
+}
+
+// parsed are the packages that were read from the text of a table.
+type parsed struct {
+	mu       sync.Mutex
+	packages map[int32]*apk.Package
+}
+
+func (p *parsed) get(e entry) *apk.Package {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if k, ok := p.packages[e.i]; ok {
+		return k
+	}
+	if p.packages == nil {
+		p.packages = map[int32]*apk.Package{}
+	}
+	d := e.detail()
+	x, err := apk.ParseIndex(strings.NewReader(e.t.texts.from(d.at)[:d.length]))
+	if err == nil && len(x.Packages) != 1 {
+		err = fmt.Errorf("%d packages", len(x.Packages))
+	}
+	if err != nil {
+		panic(fmt.Sprintf("solve: the text of %s was read once, and now can not be: %v", e.name(), err))
+	}
+	p.packages[e.i] = x.Packages[0]
+	return x.Packages[0]
+}
+
+// is reports whether any of the facts holds.
+func (d *detail) is(f facts) bool { return d.facts&f != 0 }
 
 // mayServe reports whether the package may be chosen for something wanted
 // under the tags.
-func (e *entry) mayServe(tags uint64) bool {
-	return e.tags&(1|tags) != 0 || e.InstalledSize == 0
+func (d *detail) mayServe(tags uint64) bool {
+	return d.tags&(1|tags) != 0 || d.is(hollow)
 }
 
 // A ref is one way to go by a name: an entry under its own name (provide is -1)
 // or by one of the things that it provides.
 type ref struct{ entry, provide int32 }
 
-func (r ref) version(e *entry) apk.Version {
+// version returns the version under which e, the entry of r, goes by the name.
+func (r ref) version(e entry) apk.Version {
 	if r.provide < 0 {
-		return e.Version
+		return e.version()
 	}
-	return e.Provides[r.provide].Version
+	return apk.Version(e.t.versions.at(e.t.terms[e.node().dependsEnd+r.provide].version))
 }
 
-func (t *table) id(name string) (int32, bool) {
+func (t *table) id(name string) (int32, bool) { return t.idHashed(name, hashOf(name)) }
+
+func (t *table) idHashed(name string, hash uint32) (int32, bool) {
 	for ; t != nil; t = t.base {
-		if id, ok := t.ids[name]; ok {
-			return id, true
+		if id, _, ok := t.names.find(name, hash); ok {
+			return t.firstName + id, true
 		}
 	}
 	return 0, false
 }
 
-// first is the number of the first entry that is not of the base.
-func (t *table) first() int32 {
-	if t.base == nil {
-		return 0
+func (t *table) nameAt(id int32) string {
+	for id < t.firstName {
+		t = t.base
 	}
-	return t.base.count()
+	return t.names.at(id - t.firstName)
 }
 
-func (t *table) count() int32 { return t.first() + int32(len(t.entries)) }
-
-func (t *table) entry(i int32) *entry {
-	if first := t.first(); i >= first {
-		return &t.entries[i-first]
+func (t *table) rank(id int32) uint64 {
+	own := t
+	for id < own.firstName {
+		own = own.base
 	}
-	return t.base.entry(i)
+	return rank(own.names.hashes[id-own.firstName], id)
 }
+
+func (t *table) compareListed(x, y int32) int { return cmp.Compare(t.rank(x), t.rank(y)) }
+
+func (t *table) nameCount() int32  { return t.firstName + t.names.count() }
+func (t *table) entryCount() int32 { return t.firstEntry + int32(len(t.details)) }
 
 // each yields the entries that count, in the order in which apk would read them.
-func (t *table) each(yield func(*entry) bool) {
-	for i := range t.entries {
-		if !yield(&t.entries[i]) {
+func (t *table) each(yield func(entry) bool) {
+	for i := range t.details {
+		if !yield(entry{t, int32(i)}) {
 			return
 		}
 	}
 	if t.base == nil {
 		return
 	}
-	gone := map[*entry]bool{}
+	gone := map[entry]bool{}
 	for _, i := range t.gone {
-		gone[t.base.entry(i)] = true
+		gone[t.entry(i)] = true
 	}
-	t.base.each(func(e *entry) bool { return gone[e] || yield(e) })
+	t.base.each(func(e entry) bool { return gone[e] || yield(e) })
 }
-
-func (t *table) compareListed(x, y int32) int { return cmp.Compare(t.ranks[x], t.ranks[y]) }
 
 // Lists are a list of items for each number: one after another in a flat
 // array, or, where they lie over others, only those that are different.
@@ -133,7 +273,7 @@ func (l *lists[T]) of(i int32) []T {
 }
 
 // newLists sorts the items that each yields into n lists: count, sum up, fill.
-func newLists[T any](n int, each func(yield func(i int32, item T))) lists[T] {
+func newLists[T any](n int32, each func(yield func(i int32, item T))) lists[T] {
 	at := make([]int32, n+1)
 	each(func(i int32, _ T) { at[i+1]++ })
 	for i := range n {
@@ -152,29 +292,40 @@ func newLists[T any](n int, each func(yield func(i int32, item T))) lists[T] {
 // never asked, so it waits for the first who does.
 func (t *table) link() {
 	t.linkOnce.Do(func() {
-		if t.base != nil {
+		switch {
+		case t.base != nil:
 			t.base.link()
-			t.dependents = t.patchMentions(&t.base.dependents, (*entry).depends)
-			t.waiting = t.patchMentions(&t.base.waiting, (*entry).installIf)
-			return
+			t.dependents = t.patchMentions(&t.base.dependents, entry.depends)
+			t.waiting = t.patchMentions(&t.base.waiting, entry.installIf)
+		case t.dependents.at == nil: // else it came with them
+			listing := t.listing()
+			t.dependents = t.mentioning(listing, entry.depends)
+			t.waiting = t.mentioning(listing, entry.installIf)
 		}
-		listing := make([]int32, len(t.names))
-		for i := range listing {
-			listing[i] = int32(i)
-		}
-		slices.SortFunc(listing, t.compareListed)
-		t.dependents = t.mentions(listing, (*entry).depends)
-		t.waiting = t.mentions(listing, (*entry).installIf)
 	})
 }
 
-// mentions lists, for every name, the names with a candidate that mentions it.
-func (t *table) mentions(listing []int32, of func(*entry) []int32) lists[int32] {
-	return newLists(len(t.names), func(yield func(i, n int32)) {
-		last := make([]int32, len(t.names))
+// listing returns all names of a table without a base in listing order.
+func (t *table) listing() []int32 {
+	ranks := make([]uint64, t.nameCount())
+	for i := range ranks {
+		ranks[i] = rank(t.names.hashes[i], int32(i))
+	}
+	slices.Sort(ranks)
+	listing := make([]int32, len(ranks))
+	for i, r := range ranks {
+		listing[i] = unranked(r)
+	}
+	return listing
+}
+
+// mentioning lists, for every name, the names with a candidate that mentions it.
+func (t *table) mentioning(listing []int32, of func(entry) []int32) lists[int32] {
+	return newLists(t.nameCount(), func(yield func(i, n int32)) {
+		last := make([]int32, t.nameCount())
 		for _, n := range listing {
 			for _, r := range t.candidates.of(n) {
-				for _, on := range of(&t.entries[r.entry]) {
+				for _, on := range of(entry{t, r.entry}) {
 					if last[on] != n+1 {
 						last[on] = n + 1
 						yield(on, n)
@@ -185,101 +336,10 @@ func (t *table) mentions(listing []int32, of func(*entry) []int32) lists[int32] 
 	})
 }
 
-// installable reports whether apk would consider the package at all.
-func installable(p *apk.Package, arch apk.Arch) bool {
-	if p.Arch != "" && p.Arch != "noarch" && p.Arch != arch {
-		return false
-	}
-	return !slices.ContainsFunc(p.Depends, unreadable)
-}
-
-// unreadable dependencies make a package uninstallable, and an install_if void.
-func unreadable(d apk.Dependency) bool {
-	return d.Op != apk.Any && !d.Valid() || d.Tag != ""
-}
-
-// newTable makes a table of entries, of which only the parts that come from
-// their repository are filled in.
-func newTable(entries []entry, arch apk.Arch) *table {
-	t := (&table{}).add(entries, arch)
-	t.candidates = newLists(len(t.names), func(yield func(int32, ref)) {
-		for i := range t.entries {
-			t.entries[i].goesBy(int32(i), yield)
-		}
-	})
-	return t
-}
-
-// goesBy yields all names of an entry, given its number.
-func (e *entry) goesBy(i int32, yield func(int32, ref)) {
-	yield(e.name, ref{i, -1})
+// goesBy yields all names of an entry, given its number in all.
+func (e entry) goesBy(i int32, yield func(int32, ref)) {
+	yield(e.nameID(), ref{i, -1})
 	for j, name := range e.provides() {
 		yield(name, ref{i, int32(j)})
 	}
-}
-
-// add fills an empty table with entries. Packages with the same checksum are
-// the same package.
-func (t *table) add(entries []entry, arch apk.Arch) *table {
-	mentioned := 0
-	for _, e := range entries {
-		mentioned += len(e.Depends) + len(e.Provides) + len(e.InstallIf)
-	}
-	refs := make([]int32, 0, mentioned)
-	t.ids = make(map[string]int32, len(entries)/2)
-	t.entries = make([]entry, 0, len(entries))
-	known := make(map[apk.Checksum]int32, len(entries))
-	for _, e := range entries {
-		if !e.Checksum.IsZero() {
-			if i, ok := known[e.Checksum]; ok {
-				t.entries[i].merge(&e)
-				continue
-			}
-			known[e.Checksum] = int32(len(t.entries))
-		}
-		e.installable = installable(e.Package, arch)
-		start := len(refs)
-		e.name = t.mention(e.Name)
-		refs = t.mentionAll(refs, e.Depends)
-		e.dependsEnd = int32(len(refs) - start)
-		refs = t.mentionAll(refs, e.Provides)
-		e.providesEnd = int32(len(refs) - start)
-		if !slices.ContainsFunc(e.InstallIf, unreadable) {
-			refs = t.mentionAll(refs, e.InstallIf)
-		}
-		e.refs = refs[start:len(refs):len(refs)]
-		t.entries = append(t.entries, e)
-	}
-	return t
-}
-
-// merge takes in another appearance of the same package.
-func (e *entry) merge(o *entry) {
-	e.tags |= o.tags
-	e.available = e.available || o.available
-	if e.repository < 0 {
-		e.repository, e.standing = o.repository, o.standing
-	}
-}
-
-func (t *table) mentionAll(refs []int32, list []apk.Dependency) []int32 {
-	for i := range list {
-		refs = append(refs, t.mention(list[i].Name))
-	}
-	return refs
-}
-
-// mention returns the number of a name, making one for a name not met before.
-func (t *table) mention(name string) int32 {
-	id, ok := t.ids[name]
-	if ok {
-		return id
-	}
-	if id, ok = t.base.id(name); !ok {
-		id = int32(len(t.names))
-		t.names = append(t.names, name)
-		t.ranks = append(t.ranks, rank(name, id))
-	}
-	t.ids[name] = id
-	return id
 }

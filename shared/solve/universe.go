@@ -23,10 +23,13 @@ type Universe struct {
 const maxTags = 64
 
 // Compile builds the Universe of some repositories. Earlier repositories are
-// preferred where nothing else decides.
+// preferred where nothing else decides. A text that is no index shows when the
+// Universe is asked to solve.
 func Compile(repositories []Repository, arch apk.Arch) *Universe {
 	u := &Universe{arch: arch, tags: []string{""}}
-	u.table = newTable(u.add(repositories), arch)
+	b := newBuilder(nil, arch, size(repositories))
+	u.add(b, repositories)
+	u.table = b.done()
 	return u
 }
 
@@ -35,12 +38,23 @@ func Compile(repositories []Repository, arch apk.Arch) *Universe {
 // where nothing else decides. It costs as much as compiling r alone.
 func (u *Universe) Overlay(r Repository) *Universe {
 	over := *u
-	entries := over.add([]Repository{r})
-	for i := range entries {
-		entries[i].standing = -entries[i].repository
+	list := []Repository{r}
+	b := newBuilder(u.table, u.arch, size(list))
+	over.add(b, list)
+	for i := range b.details {
+		b.details[i].standing = -b.details[i].repository
 	}
-	over.table = u.table.overlay(entries, u.arch)
+	over.table = b.overlay()
 	return &over
+}
+
+func size(repositories []Repository) (packages int) {
+	for _, r := range repositories {
+		if r.Index != nil {
+			packages += len(r.Index.Packages)
+		}
+	}
+	return packages
 }
 
 // withInstalled returns the table of u with what is installed listed first. A
@@ -50,39 +64,41 @@ func (u *Universe) withInstalled(packages []*apk.Package) *table {
 	if len(packages) == 0 {
 		return u.table
 	}
-	entries := make([]entry, 0, len(packages)+int(u.table.count()))
+	b := newBuilder(nil, u.arch, len(packages)+int(u.table.entryCount()))
 	for _, p := range packages {
-		entries = append(entries, entry{Package: p, repository: -1, standing: math.MinInt32, installed: true})
+		b.addPackage(p, detail{repository: -1, standing: math.MinInt32, facts: installed})
 	}
 	for e := range u.table.each {
-		entries = append(entries, *e)
+		d := *e.detail()
+		d.facts &= available
+		b.addPackage(e.Package(), d)
 	}
-	return newTable(entries, u.arch)
+	return b.done()
 }
 
-// add takes repositories in and returns their entries, of which the table has
-// yet to be told.
-func (u *Universe) add(repositories []Repository) []entry {
-	n := 0
-	for _, r := range repositories {
-		if r.Index != nil {
-			n += len(r.Index.Packages)
-		}
-	}
-	entries := make([]entry, 0, n)
+// add takes repositories in, whose packages it hands to b, unless that has them.
+func (u *Universe) add(b *builder, repositories []Repository) {
 	for i, r := range repositories {
-		if r.Index == nil {
+		tag := uint64(1) << u.tag(r.Tag)
+		number := int32(len(u.repositories) + i)
+		from := detail{repository: number, standing: number, tags: tag}
+		if !r.Unavailable {
+			from.facts = available
+		}
+		u.used |= tag
+		if b == nil {
 			continue
 		}
-		tag := uint64(1) << u.tag(r.Tag)
-		u.used |= tag
-		number := int32(len(u.repositories) + i)
-		for _, p := range r.Index.Packages {
-			entries = append(entries, entry{Package: p, repository: number, standing: number, tags: tag, available: !r.Unavailable})
+		if r.Index != nil {
+			for _, p := range r.Index.Packages {
+				b.addPackage(p, from)
+			}
+		}
+		if err := b.addText(r.Text, from); err != nil {
+			u.err = fmt.Errorf("repository %s: %w", r.Name, err)
 		}
 	}
 	u.repositories = append(slices.Clip(u.repositories), repositories...)
-	return entries
 }
 
 // Repositories returns what Chosen.Repository counts: those given to Compile,
@@ -120,27 +136,28 @@ func (u *Universe) Providers(d apk.Dependency) []*apk.Package {
 		return nil
 	}
 	type provider struct {
-		*apk.Package
+		entry
 		version apk.Version
 	}
 	var found []provider
 	for _, r := range u.table.candidates.of(id) {
 		e := u.table.entry(r.entry)
-		if v := r.version(e); e.installable && e.mayServe(u.tagSet(d.Tag)) && d.SatisfiedBy(v, e.Checksum) {
-			found = append(found, provider{e.Package, v})
+		k, v := e.detail(), r.version(e)
+		if k.is(installable) && k.mayServe(u.tagSet(d.Tag)) && d.SatisfiedBy(v, k.checksum) {
+			found = append(found, provider{e, v})
 		}
 	}
 	slices.SortStableFunc(found, func(a, b provider) int {
 		return cmp.Or(
 			apk.Compare(b.version, a.version),
-			apk.Compare(b.Version, a.Version),
-			cmp.Compare(b.ProviderPriority, a.ProviderPriority),
+			apk.Compare(b.entry.version(), a.entry.version()),
+			cmp.Compare(b.detail().priority, a.detail().priority),
 		)
 	})
 	packages := make([]*apk.Package, 0, len(found))
 	for i, p := range found {
-		if i == 0 || p.Package != found[i-1].Package {
-			packages = append(packages, p.Package)
+		if i == 0 || p.entry != found[i-1].entry {
+			packages = append(packages, p.Package())
 		}
 	}
 	return packages
