@@ -217,6 +217,13 @@ func note(r *build.Result, before string) string {
 	if before != "" && before == contentsOf(r.Packages) {
 		words += ", content as before"
 	}
+	switch r.Warnings {
+	case 0:
+	case 1:
+		words += ", 1 warning"
+	default:
+		words += fmt.Sprintf(", %d warnings", r.Warnings)
+	}
 	return words
 }
 

@@ -20,7 +20,7 @@ var mayImport = map[string]string{
 	"melange/source":    "shared/cas melange/recipe",
 	"melange/sandbox":   "shared/filetree",
 	"melange/scan":      "shared/filetree",
-	"melange/lint":      "shared/filetree",
+	"melange/lint":      "shared/filetree shared/document",
 	"melange/testshell": "shared/apk shared/filetree",
 	"melange/build":     "shared melange/recipe melange/source melange/sandbox melange/scan melange/lint",
 	"apko":              "shared apko",

@@ -15,6 +15,7 @@ import (
 	"distro.internal/ci/graph"
 	"distro.internal/ci/run"
 	"distro.internal/melange/build"
+	"distro.internal/melange/lint"
 	"distro.internal/melange/recipe"
 	"distro.internal/melange/sandbox"
 	"distro.internal/shared/apk"
@@ -75,6 +76,10 @@ func openWorld(s surroundings, o *workspaceFlags) (*world, error) {
 		Store:   cas.Store{Dir: filepath.Join(cache, "cas")},
 		Roots:   rootfs.Store{Dir: filepath.Join(cache, "store")},
 		WorkDir: filepath.Join(cache, "work"),
+	}
+	w.builder.Lint = lint.Policy(config.Lint)
+	if err := w.builder.Lint.Check(); err != nil {
+		return nil, fmt.Errorf("%s: %w", o.file, err)
 	}
 	if s.epoch != "" {
 		if w.builder.Epoch, err = strconv.ParseInt(s.epoch, 10, 64); err != nil {

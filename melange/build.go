@@ -15,6 +15,7 @@ import (
 
 type buildOptions struct {
 	roomFlags
+	lintFlags
 	outDir, signingKey string
 	shell              bool
 }
@@ -30,7 +31,8 @@ func buildCommand(s surroundings) *cobra.Command {
 		},
 	}
 	f := c.Flags()
-	o.register(f, s)
+	o.roomFlags.register(f, s)
+	o.lintFlags.register(f)
 	f.StringVar(&o.outDir, "out-dir", "packages", "repository that the packages are published in")
 	f.StringVar(&o.signingKey, "signing-key", "", "private key to sign packages and index with")
 	f.BoolVar(&o.shell, "shell", false, "when a step fails, open a shell where it failed")
@@ -44,6 +46,10 @@ func (o *buildOptions) build(ctx context.Context, s surroundings, file string) e
 	}
 	builder, err := o.builder(s)
 	if err != nil {
+		return err
+	}
+	builder.Lint = o.policy
+	if err := o.policy.Check(); err != nil {
 		return err
 	}
 	seal, err := o.seal()

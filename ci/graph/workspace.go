@@ -35,7 +35,12 @@ type Config struct {
 	Mirrors   []string // folders or URLs that hold sources by digest: sha256/HEX, sha512/HEX
 	Keys      string   // the folder that the public signing key is put into, to be packaged; may be empty
 	Limits    Limits
+	Lint      Lint
 }
+
+// Lint says what packages are looked at for, by the names of linters. A list
+// that is given replaces the usual one of its severity.
+type Lint struct{ Require, Warn []string }
 
 // Limits bound the steps of recipes that say nothing else. What is empty is as
 // the builder has it.
@@ -61,20 +66,10 @@ func ReadConfig(file string) (Config, error) {
 		return Config{}, err
 	}
 	if len(c.Archs) == 0 {
-		c.Archs = []string{hostArch()}
+		c.Archs = []string{string(apk.HostArch())}
 	}
-	c.BuildArch = cmp.Or(c.BuildArch, hostArch())
+	c.BuildArch = cmp.Or(c.BuildArch, string(apk.HostArch()))
 	return c, nil
-}
-
-func hostArch() string {
-	switch runtime.GOARCH {
-	case "amd64":
-		return "x86_64"
-	case "arm64":
-		return "aarch64"
-	}
-	return runtime.GOARCH
 }
 
 // Load reads all recipes and image files of the workspace in dir, and connects them.

@@ -18,6 +18,7 @@ import (
 	"io"
 	"io/fs"
 
+	"distro.internal/melange/lint"
 	"distro.internal/melange/recipe"
 	"distro.internal/melange/sandbox"
 	"distro.internal/melange/source"
@@ -33,6 +34,7 @@ type Builder struct {
 	Sources *source.Store
 	WorkDir string         // builds under way have their folders below it
 	Limits  sandbox.Limits // of a step, where the recipe says nothing else
+	Lint    lint.Policy    // what packages are looked at for
 	Epoch   int64          // SOURCE_DATE_EPOCH from outside, in seconds; 0: the newest file of the sources
 
 	// Emulator returns a static user-mode emulator that runs programs of an
@@ -106,6 +108,7 @@ type Result struct {
 	Packages []Package  // in the order of the plan's outputs
 	Ran      bool       // the steps ran
 	Packed   bool       // packages were made of the trees
+	Warnings int        // what linters found that does not keep the packages from being made
 	Keys     []*cas.Key // of the actions, as far as they were known: what all this is a function of
 }
 
@@ -130,10 +133,12 @@ func (b *Builder) Build(ctx context.Context, job Job) (*Result, error) {
 		}
 	}
 	r.Packed = true
-	if r.Packages, err = b.pack(ctx, job, trees); err != nil {
+	packages, warnings, err := b.pack(ctx, job, trees)
+	if err != nil {
 		return r, err
 	}
-	return r, b.storePackages(r.Keys[1], r.Packages)
+	r.Packages, r.Warnings = packages, len(warnings)
+	return r, b.storePackages(r.Keys[1], packages, len(warnings))
 }
 
 // Lookup finds what Build would find, and makes nothing. The error is

@@ -17,7 +17,7 @@ import (
 // inputs. It changes when the same inputs would give other bytes, and only then.
 const (
 	treeAction    = "tree/1"
-	packageAction = "package/1"
+	packageAction = "package/2" // 2: linters look
 	testAction    = "test/1"
 )
 
@@ -76,6 +76,15 @@ func (b *Builder) packageKey(job Job, trees *trees) *cas.Key {
 		for _, g := range o.Setcap {
 			k.Add("setcap "+o.Name, fmt.Sprintf("%s %x", g.Path, g.Value))
 		}
+	}
+	if b.Lint.Require != nil {
+		k.Add("linters required", strings.Join(b.Lint.Require, " "))
+		for _, o := range p.Outputs { // that a test is missing may be among what is required
+			k.Add("tested by", strings.Join(testPipelines(p, o.Name), " "))
+		}
+	}
+	if b.Lint.Warn != nil {
+		k.Add("linters warning", strings.Join(b.Lint.Warn, " "))
 	}
 	for _, t := range trees.outputs {
 		k.Add("tree "+t.Name, t.Digest.String())

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"distro.internal/melange/lint"
 	"distro.internal/melange/recipe"
 	"distro.internal/melange/scan"
 	"distro.internal/shared/apk"
@@ -30,24 +31,71 @@ type Package struct {
 	Payload       string   // digest of what a repository sees, see apk.PayloadDigest
 }
 
-// pack makes unsigned packages of the trees of a job.
-func (b *Builder) pack(ctx context.Context, job Job, t *trees) ([]Package, error) {
+// pack makes unsigned packages of the trees of a job, unless a linter has
+// something against one that its recipe does not put up with.
+func (b *Builder) pack(ctx context.Context, job Job, t *trees) ([]Package, []lint.Finding, error) {
 	siblings := make([]scan.Package, len(t.outputs))
 	for i, o := range t.outputs {
 		tree, err := b.tree(o)
 		if err != nil {
-			return nil, fmt.Errorf("opening the files of %s: %w", o.Name, err)
+			return nil, nil, fmt.Errorf("opening the files of %s: %w", o.Name, err)
 		}
 		siblings[i] = scan.Package{Name: o.Name, Tree: tree}
 	}
+	warnings, err := b.lint(job, siblings)
+	if err != nil {
+		return nil, nil, err
+	}
 	packages := make([]Package, len(t.outputs))
 	for i, o := range job.Plan.Outputs {
-		var err error
 		if packages[i], err = b.packOne(ctx, job, t.epoch, o, siblings, i); err != nil {
-			return nil, fmt.Errorf("packaging %s: %w", o.Name, err)
+			return nil, nil, fmt.Errorf("packaging %s: %w", o.Name, err)
 		}
 	}
-	return packages, nil
+	return packages, warnings, nil
+}
+
+// lint looks at all packages of a job. What must not be is a *lint.Error; what
+// should not be is returned, and logged.
+func (b *Builder) lint(job Job, packages []scan.Package) (warnings []lint.Finding, err error) {
+	var failures []lint.Finding
+	for i, o := range job.Plan.Outputs {
+		found, err := lint.Run(lint.Package{
+			Name: o.Name, Tree: packages[i].Tree, Disabled: o.DisabledChecks, Tests: testPipelines(job.Plan, o.Name),
+		}, b.Lint)
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range found {
+			if f.Severity == lint.Required {
+				failures = append(failures, f)
+				continue
+			}
+			warnings = append(warnings, f)
+			if job.Log != nil {
+				fmt.Fprintln(job.Log, f)
+			}
+		}
+	}
+	if len(failures) > 0 {
+		return nil, &lint.Error{Findings: failures}
+	}
+	return warnings, nil
+}
+
+// testPipelines are those that the test of a package uses, outermost names
+// first. There is always an answer: nobody tests what has no test.
+func testPipelines(plan *recipe.Plan, output string) []string {
+	names := []string{}
+	for _, t := range plan.Tests {
+		if t.Output != output {
+			continue
+		}
+		for _, s := range t.Steps {
+			names = append(names, strings.Split(s.Uses, " > ")...)
+		}
+	}
+	return names
 }
 
 func (b *Builder) packOne(ctx context.Context, job Job, epoch int64, o recipe.Output, siblings []scan.Package, i int) (Package, error) {
@@ -219,11 +267,14 @@ const (
 	payloadWord = "/payload"
 )
 
-func (b *Builder) storePackages(key *cas.Key, packages []Package) error {
+// warningsWord names how many warnings there were about all packages of a result.
+const warningsWord = "warnings"
+
+func (b *Builder) storePackages(key *cas.Key, packages []Package, warnings int) error {
 	if _, err := b.Store.PutBytes(key.Encode()); err != nil {
 		return err
 	}
-	r := &cas.Result{Metadata: map[string]string{}}
+	r := &cas.Result{Metadata: map[string]string{warningsWord: strconv.Itoa(warnings)}}
 	for _, p := range packages {
 		var info strings.Builder
 		if err := p.WriteInfo(&info); err != nil {
@@ -253,7 +304,8 @@ func (b *Builder) lookupPackages(r *Result, job Job, trees *trees) error {
 		}
 	}
 	r.Packages = packages
-	return nil
+	r.Warnings, err = strconv.Atoi(stored.Metadata[warningsWord])
+	return err
 }
 
 // recall makes a package of what storePackages recorded.
