@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -131,9 +130,6 @@ func (o *options) annotate(c *image.Config) (*image.Config, error) {
 	return &more, nil
 }
 
-// hostArchs maps Go's names for machines to apk's, where image.ParseArch does not.
-var hostArchs = map[string]apk.Arch{"arm": "armv7", "386": "x86"}
-
 func (o *options) architectures(c *image.Config) ([]apk.Arch, error) {
 	if len(o.archs) == 0 && len(c.Archs) > 0 {
 		return c.Archs, nil
@@ -141,11 +137,12 @@ func (o *options) architectures(c *image.Config) ([]apk.Arch, error) {
 	var list []apk.Arch
 	for _, name := range o.archs {
 		if name == "all" {
-			list = append(list, image.AllArchs()...)
+			list = append(list, apk.Archs()...)
 			continue
 		}
 		if name == "host" {
-			name = runtime.GOARCH
+			list = append(list, apk.HostArch())
+			continue
 		}
 		a, err := image.ParseArch(name)
 		if err != nil {
@@ -154,11 +151,7 @@ func (o *options) architectures(c *image.Config) ([]apk.Arch, error) {
 		list = append(list, a)
 	}
 	if len(list) == 0 {
-		if a, ok := hostArchs[runtime.GOARCH]; ok {
-			return []apk.Arch{a}, nil
-		}
-		a, err := image.ParseArch(runtime.GOARCH)
-		return []apk.Arch{a}, err
+		return []apk.Arch{apk.HostArch()}, nil
 	}
 	slices.Sort(list)
 	return slices.Compact(list), nil

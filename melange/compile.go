@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -91,31 +90,14 @@ func readFiles(names []string) ([]recipe.File, error) {
 	return files, nil
 }
 
-// archNames are the architectures that packages are built for, and how Go and
-// OCI spell them.
-var archNames = map[string]string{
-	"amd64": "x86_64", "arm64": "aarch64", "386": "x86", "arm/v6": "armhf", "arm/v7": "armv7",
-	"loong64": "loongarch64", "ppc64le": "ppc64le", "riscv64": "riscv64", "s390x": "s390x",
-}
-
 func parseArch(word string) (apk.Arch, error) {
 	if word == "host" {
-		return apk.Arch(hostArch()), nil
+		return apk.HostArch(), nil
 	}
-	for other, name := range archNames {
-		if word == name || word == other {
-			return apk.Arch(name), nil
-		}
-	}
-	return "", fmt.Errorf("unknown architecture %q", word)
+	return apk.ParseArch(word)
 }
 
-func hostArch() string {
-	if name, ok := archNames[runtime.GOARCH]; ok {
-		return name
-	}
-	return runtime.GOARCH
-}
+func hostArch() string { return string(apk.HostArch()) }
 
 func compileCommand(s surroundings) *cobra.Command {
 	var p planFlags

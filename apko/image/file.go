@@ -343,41 +343,24 @@ func (l *loader) user(pos document.Pos, u User) {
 	}
 }
 
-// spellings are the architectures that images can be made for, in apk's and in OCI's words.
-var spellings = map[string]apk.Arch{
-	"x86": "x86", "386": "x86", "x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64",
-	"armhf": "armhf", "arm/v6": "armhf", "armv7": "armv7", "arm/v7": "armv7", "ppc64le": "ppc64le",
-	"riscv64": "riscv64", "s390x": "s390x", "loongarch64": "loongarch64", "loong64": "loongarch64",
-}
-
 // ParseArch reads an architecture in apk's or OCI's spelling.
 func ParseArch(s string) (apk.Arch, error) {
-	if a, ok := spellings[s]; ok {
+	a, err := apk.ParseArch(s)
+	if err == nil {
 		return a, nil
 	}
-	known := make([]string, 0, len(spellings))
-	for name := range spellings {
-		known = append(known, name)
+	var known []string
+	for _, a := range apk.Archs() {
+		known = append(known, string(a), a.Platform())
 	}
-	slices.Sort(known)
-	return "", &document.Error{Text: fmt.Sprintf("unknown architecture %q", s), Hint: document.DidYouMean(s, known)}
-}
-
-// AllArchs are the architectures that "all" stands for, sorted.
-func AllArchs() []apk.Arch {
-	var list []apk.Arch
-	for _, a := range spellings {
-		list = append(list, a)
-	}
-	slices.Sort(list)
-	return slices.Compact(list)
+	return "", &document.Error{Text: err.Error(), Hint: document.DidYouMean(s, known)}
 }
 
 func (l *loader) archs(list []document.String) []apk.Arch {
 	var archs []apk.Arch
 	for _, s := range list {
 		if s.Value == "all" {
-			archs = append(archs, AllArchs()...)
+			archs = append(archs, apk.Archs()...)
 			continue
 		}
 		a, err := ParseArch(s.Value)

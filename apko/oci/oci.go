@@ -2,8 +2,8 @@
 // wanted: a layout folder, a tarball, a registry.
 //
 // It knows the OCI image specification and how a layer is put together from parts that were compressed before. It knows
-// nothing of packages: what is in a layer, and in which order, is told to it. It is the only package that knows how OCI
-// spells architectures, and the only one that uses go-containerregistry.
+// nothing of packages: what is in a layer, and in which order, is told to it. It is the only package that uses
+// go-containerregistry.
 package oci
 
 import (
@@ -12,6 +12,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"distro.internal/shared/apk"
@@ -44,24 +45,10 @@ type Platform struct {
 // String is the platform as tags and people spell it: amd64, armv7.
 func (p Platform) String() string { return p.Architecture + p.Variant }
 
-// platforms maps apk's spelling to OCI's, where they differ. arm64 has no variant, as everywhere else.
-var platforms = map[apk.Arch]Platform{
-	"x86":         {Architecture: "386"},
-	"x86_64":      {Architecture: "amd64"},
-	"aarch64":     {Architecture: "arm64"},
-	"armhf":       {Architecture: "arm", Variant: "v6"},
-	"armv7":       {Architecture: "arm", Variant: "v7"},
-	"loongarch64": {Architecture: "loong64"},
-}
-
-// PlatformOf is the platform of an architecture as apk spells it.
+// PlatformOf is the platform of an architecture as apk spells it. arm64 has no variant, as everywhere else.
 func PlatformOf(a apk.Arch) Platform {
-	p, ok := platforms[a]
-	if !ok {
-		p.Architecture = string(a)
-	}
-	p.OS = "linux"
-	return p
+	name, variant, _ := strings.Cut(a.Platform(), "/")
+	return Platform{Architecture: name, Variant: variant, OS: "linux"}
 }
 
 type manifest struct {

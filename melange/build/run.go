@@ -10,7 +10,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 
@@ -140,7 +139,7 @@ func (b *Builder) box(ctx context.Context, job Job, ws *workspace) (*sandbox.San
 
 // emulators is what it takes to run an architecture here.
 func (b *Builder) emulators(ctx context.Context, arch apk.Arch) (map[string]string, error) {
-	if arch == hostArch() || arch == "noarch" || b.Emulator == nil {
+	if arch == apk.HostArch() || arch == "noarch" || b.Emulator == nil {
 		return nil, nil
 	}
 	file, err := b.Emulator(ctx, arch)
@@ -148,16 +147,6 @@ func (b *Builder) emulators(ctx context.Context, arch apk.Arch) (map[string]stri
 		return nil, fmt.Errorf("finding an emulator of %s: %w", arch, err)
 	}
 	return map[string]string{string(arch): file}, nil
-}
-
-func hostArch() apk.Arch {
-	switch runtime.GOARCH {
-	case "amd64":
-		return "x86_64"
-	case "arm64":
-		return "aarch64"
-	}
-	return apk.Arch(runtime.GOARCH)
 }
 
 // compose unpacks packages into the store, and puts them above each other.

@@ -29,7 +29,7 @@ func (p *planner) machines(env EnvironmentSection) {
 		"cross.triplet.rust.glibc": rustTriplet(p.options.Arch, "gnu"),
 		"cross.triplet.rust.musl":  rustTriplet(p.options.Arch, "musl"),
 		"build.arch":               string(p.options.Arch),
-		"build.goarch":             goArch(p.options.Arch),
+		"build.goarch":             p.options.Arch.Platform(),
 		"build.cross":              strconv.FormatBool(env.Sysroot != nil),
 	} {
 		p.root.set(name, value)
@@ -37,25 +37,25 @@ func (p *planner) machines(env EnvironmentSection) {
 }
 
 // machine is how others call an architecture of apk.
-type machine struct{ cpu, vendor, abi, goArch string }
+type machine struct{ cpu, vendor, abi string }
 
 var machines = map[apk.Arch]machine{
-	"x86":         {"i486", "pc", "", "386"},
-	"x86_64":      {"x86_64", "pc", "", "amd64"},
-	"aarch64":     {"aarch64", "unknown", "", "arm64"},
-	"armhf":       {"arm", "unknown", "eabihf", "arm/v6"},
-	"armv7":       {"armv7l", "unknown", "eabihf", "arm/v7"},
-	"loongarch64": {"loongarch64", "unknown", "", "loong64"},
-	"ppc64le":     {"powerpc64le", "unknown", "", "ppc64le"},
-	"riscv64":     {"riscv64", "unknown", "", "riscv64"},
-	"s390x":       {"s390x", "ibm", "", "s390x"},
+	"x86":         {"i486", "pc", ""},
+	"x86_64":      {"x86_64", "pc", ""},
+	"aarch64":     {"aarch64", "unknown", ""},
+	"armhf":       {"arm", "unknown", "eabihf"},
+	"armv7":       {"armv7l", "unknown", "eabihf"},
+	"loongarch64": {"loongarch64", "unknown", ""},
+	"ppc64le":     {"powerpc64le", "unknown", ""},
+	"riscv64":     {"riscv64", "unknown", ""},
+	"s390x":       {"s390x", "ibm", ""},
 }
 
 func machineOf(a apk.Arch) machine {
 	if m, ok := machines[a]; ok {
 		return m
 	}
-	return machine{cpu: string(a), vendor: "unknown", goArch: string(a)}
+	return machine{cpu: string(a), vendor: "unknown"}
 }
 
 func triplet(a apk.Arch, libc string) string {
@@ -83,5 +83,3 @@ func rustTriplet(a apk.Arch, libc string) string {
 	}
 	return cpu + "-unknown-linux-" + libc + m.abi
 }
-
-func goArch(a apk.Arch) string { return machineOf(a).goArch }

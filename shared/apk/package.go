@@ -7,9 +7,6 @@ import (
 	"strings"
 )
 
-// An Arch is an architecture as apk spells it: x86_64, aarch64, noarch.
-type Arch string
-
 // A Package is what apk knows about a package without its files. The same
 // values stand in .PKGINFO, in an index and in the database of installed
 // packages; the comments say where one is missing.
