@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
+	"path"
 	"strconv"
 	"strings"
 	"time"
@@ -252,10 +254,25 @@ func addSBOM(tree *filetree.Tree, plan *recipe.Plan, o recipe.Output, when time.
 	if err := doc.Encode(&text); err != nil {
 		return fmt.Errorf("writing its bill of materials: %w", err)
 	}
+	file := sbom.Path(o.Name, string(plan.FullVersion()))
+	if err := addFolders(tree, path.Dir(file), when); err != nil {
+		return err
+	}
 	return tree.Put(filetree.Entry{
-		Path: sbom.Path(o.Name, string(plan.FullVersion())), Mode: 0o644, ModTime: when,
+		Path: file, Mode: 0o644, ModTime: when,
 		Size: int64(text.Len()), Open: filetree.Bytes(text.Bytes()),
 	})
+}
+
+// addFolders makes a folder and those above it, where the package has none.
+func addFolders(tree *filetree.Tree, dir string, when time.Time) error {
+	if _, ok := tree.Lookup(dir); ok || dir == "." {
+		return nil
+	}
+	if err := addFolders(tree, path.Dir(dir), when); err != nil {
+		return err
+	}
+	return tree.Put(filetree.Entry{Path: dir, Mode: fs.ModeDir | 0o755, ModTime: when})
 }
 
 // The names of a package's words in a result.
