@@ -342,42 +342,60 @@ func ReadIndex(r io.Reader, v Verify) (*Index, error) {
 }
 
 func readIndex(r io.Reader, v Verify) (*Index, error) {
+	description, text, err := verifiedIndex(r, v)
+	if err != nil {
+		return nil, err
+	}
+	packages, err := parseIndex(text)
+	if err != nil {
+		return nil, err
+	}
+	return &Index{Description: description, Packages: packages}, nil
+}
+
+// ReadIndexText reads and verifies APKINDEX.tar.gz as ReadIndex does, and
+// leaves the text for ReadEntries or ParseIndex.
+func ReadIndexText(r io.Reader, v Verify) (string, error) {
+	_, text, err := verifiedIndex(r, v)
+	if err != nil {
+		return "", fmt.Errorf("reading index: %w", err)
+	}
+	return text, nil
+}
+
+func verifiedIndex(r io.Reader, v Verify) (description, text string, err error) {
 	if v.Checksum != nil {
-		return nil, errors.New("an index has no checksum to verify it by")
+		return "", "", errors.New("an index has no checksum to verify it by")
 	}
 	m := newMembers(r)
 	body, err := m.verified(v, v.Limits.index())
 	if err != nil {
-		return nil, err
+		return "", "", err
 	}
 	if err := m.end(); err != nil {
-		return nil, err
+		return "", "", err
 	}
-	x := new(Index)
 	found := false
 	for f, err := range tarFiles(body) {
 		if err != nil {
-			return nil, err
+			return "", "", err
 		}
 		switch f.name {
 		case descriptionFile:
-			x.Description = string(f.body)
+			description = string(f.body)
 		case indexFile:
 			if found {
-				return nil, fmt.Errorf("two files %s: %w", indexFile, ErrFormat)
+				return "", "", fmt.Errorf("two files %s: %w", indexFile, ErrFormat)
 			}
-			found = true
-			if x.Packages, err = parseIndex(stringOf(f.body)); err != nil {
-				return nil, err
-			}
+			found, text = true, stringOf(f.body)
 		default:
-			return nil, fmt.Errorf("a file %q in it: %w", f.name, ErrFormat)
+			return "", "", fmt.Errorf("a file %q in it: %w", f.name, ErrFormat)
 		}
 	}
 	if !found {
-		return nil, fmt.Errorf("no file %s in it: %w", indexFile, ErrFormat)
+		return "", "", fmt.Errorf("no file %s in it: %w", indexFile, ErrFormat)
 	}
-	return x, nil
+	return description, text, nil
 }
 
 // WriteIndex writes APKINDEX.tar.gz, signed unless s is nil. Equal indexes

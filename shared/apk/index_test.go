@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 const indexText = `C:Q1YPelEgilDkY5/FOvLWC4CPRCmh4=
@@ -185,6 +186,20 @@ func FuzzIndex(f *testing.F) {
 	f.Add("P:a\nV:1\nD:a\nD:b\nx:y\n\n\n\nP:b\nV:2")
 	f.Fuzz(func(t *testing.T, text string) {
 		x, err := ParseIndex(strings.NewReader(text))
+		n := 0
+		errEach := ReadEntries(text, func(at, length int, p *Package) {
+			alone, err := ParseIndex(strings.NewReader(text[at : at+length]))
+			if err != nil || len(alone.Packages) != 1 || !cmp.Equal(alone.Packages[0], p, cmpopts.EquateEmpty()) {
+				t.Fatalf("entry %d alone: %v, %v", n, alone, err)
+			}
+			if x != nil && !cmp.Equal(x.Packages[n], p, cmpopts.EquateEmpty()) {
+				t.Fatalf("entry %d: %v, in an index %v", n, p, x.Packages[n])
+			}
+			n++
+		})
+		if (err == nil) != (errEach == nil) || x != nil && n != len(x.Packages) {
+			t.Fatalf("as an index: %v; %d entries: %v", err, n, errEach)
+		}
 		if err != nil {
 			return
 		}

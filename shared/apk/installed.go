@@ -34,8 +34,6 @@ const (
 // Installed is the database of installed packages.
 type Installed struct {
 	Packages []*InstalledPackage
-
-	owners map[string]*InstalledPackage // of every file; made by the first Add
 }
 
 // An InstalledPackage is a package with the names it put into the tree.
@@ -81,115 +79,6 @@ func xattrSum(xattrs map[string]string) Checksum {
 		}
 	}
 	return Checksum(h.Sum(nil))
-}
-
-// A FileConflict says that two packages have a file of one name, and that
-// nothing says which of them is to have it.
-type FileConflict struct {
-	Path       string
-	Owner, New string // package names
-}
-
-func (e *FileConflict) Error() string {
-	return fmt.Sprintf("installing %s: %s belongs to %s, and neither replaces the other", e.New, e.Path, e.Owner)
-}
-
-// Replaces reports whether, of a file that both have, the one of next takes the
-// place of that of owner, which was installed before. ok is false when apk
-// would call it a conflict.
-func Replaces(next, owner *Package) (takes, ok bool) {
-	if next.Name == owner.Name {
-		return true, true
-	}
-	keep, take := replacePriority(owner, next), replacePriority(next, owner)
-	switch {
-	case keep > take:
-		return false, true
-	case take >= 0, owner.Origin != "" && owner.Origin == next.Origin:
-		return true, true
-	}
-	return false, false
-}
-
-// replacePriority is a's priority if it says that it replaces b, else -1.
-func replacePriority(a, b *Package) int {
-	for _, d := range a.Replaces {
-		if d.Name == b.Name && d.SatisfiedBy(b.Version, b.Checksum) {
-			return a.ReplacesPriority
-		}
-	}
-	return -1
-}
-
-// Record adds an entry of the package. sum is that of the entry's content, as
-// Reader.Sum has it; a hard link gets that of the file it names.
-func (p *InstalledPackage) Record(e *filetree.Entry, sum Checksum) {
-	if e.HardLink {
-		for _, f := range slices.Backward(p.Files) {
-			if f.Path == e.Link {
-				sum = f.Sum
-				break
-			}
-		}
-	}
-	p.Files = append(p.Files, NameOf(e, sum))
-}
-
-// Add records that a package is installed after those already there. A file
-// that another package has goes to the one that replaces the other; the
-// paths that stay with their owner, and so must not be written, are returned.
-// When it returns a *FileConflict nothing was changed.
-func (x *Installed) Add(p *InstalledPackage) (kept []string, err error) {
-	if x.owners == nil {
-		x.owners = make(map[string]*InstalledPackage)
-		for _, q := range x.Packages {
-			x.own(q)
-		}
-	}
-	lost := make(map[*InstalledPackage]map[string]bool)
-	keep := make(map[string]bool)
-	for _, f := range p.Files {
-		owner := x.owners[f.Path]
-		if f.Mode.IsDir() || owner == nil {
-			continue
-		}
-		takes, ok := Replaces(p.Package, owner.Package)
-		switch {
-		case !ok:
-			return nil, &FileConflict{Path: f.Path, Owner: owner.Name, New: p.Name}
-		case !takes:
-			keep[f.Path] = true
-		case lost[owner] == nil:
-			lost[owner] = map[string]bool{f.Path: true}
-		default:
-			lost[owner][f.Path] = true
-		}
-	}
-	for owner, paths := range lost {
-		owner.drop(paths)
-	}
-	if len(keep) > 0 {
-		twin := *p
-		twin.Files = slices.Clone(p.Files)
-		twin.drop(keep)
-		p = &twin
-	}
-	x.Packages = append(x.Packages, p)
-	x.own(p)
-	return slices.Sorted(maps.Keys(keep)), nil
-}
-
-func (x *Installed) own(p *InstalledPackage) {
-	for _, f := range p.Files {
-		if !f.Mode.IsDir() {
-			x.owners[f.Path] = p
-		}
-	}
-}
-
-// drop takes files, not directories, away from the package.
-func (p *InstalledPackage) drop(paths map[string]bool) {
-	p.Files = slices.DeleteFunc(p.Files, func(f InstalledName) bool { return !f.Mode.IsDir() && paths[f.Path] })
 }
 
 // sorted returns the packages in the order in which apk writes them.

@@ -2,7 +2,6 @@ package apk
 
 import (
 	"bytes"
-	"errors"
 	"io/fs"
 	"slices"
 	"strings"
@@ -101,61 +100,6 @@ func TestBadInstalled(t *testing.T) {
 	}
 }
 
-func TestFilesOfTwoPackages(t *testing.T) {
-	pkg := func(name, origin, replaces string, priority int) *InstalledPackage {
-		p := &InstalledPackage{Package: &Package{Name: name, Version: "1", Origin: origin, ReplacesPriority: priority, Checksum: Checksum{1}}}
-		if replaces != "" {
-			p.Replaces = deps(replaces)
-		}
-		p.Files = []InstalledName{{Path: "d", Mode: fs.ModeDir}, {Path: "d/f"}, {Path: "d/" + name}}
-		return p
-	}
-	for _, c := range []struct {
-		name       string
-		first, two *InstalledPackage
-		owner      string // of d/f afterwards; "" = conflict
-	}{
-		{"nothing says who", pkg("a", "", "", 0), pkg("b", "", "", 0), ""},
-		{"other origins", pkg("a", "x", "", 0), pkg("b", "y", "", 0), ""},
-		{"the same origin", pkg("a", "x", "", 0), pkg("b", "x", "", 0), "b"},
-		{"the new one replaces", pkg("a", "", "", 0), pkg("b", "", "a", 0), "b"},
-		{"the old one replaces", pkg("a", "", "b", 0), pkg("b", "", "", 0), "a"},
-		{"each replaces, the new one more", pkg("a", "", "b", 1), pkg("b", "", "a", 2), "b"},
-		{"each replaces, the old one more", pkg("a", "", "b", 2), pkg("b", "", "a", 1), "a"},
-		{"each replaces", pkg("a", "", "b", 1), pkg("b", "", "a", 1), "b"},
-		{"replaces another version", pkg("a", "", "", 0), pkg("b", "", "a<1", 0), ""},
-		{"replaces this version", pkg("a", "", "", 0), pkg("b", "", "a<2", 0), "b"},
-		{"the same package", pkg("a", "", "", 0), pkg("a", "", "", 0), "a"},
-	} {
-		var x Installed
-		if _, err := x.Add(c.first); err != nil {
-			t.Fatal(err)
-		}
-		kept, err := x.Add(c.two)
-		var conflict *FileConflict
-		if errors.As(err, &conflict) {
-			if c.owner != "" || conflict.Path != "d/f" || len(x.Packages) != 1 {
-				t.Errorf("%s: %v", c.name, err)
-			}
-			continue
-		}
-		var owners []string
-		for _, p := range x.Packages {
-			for _, f := range p.Files {
-				if f.Path == "d/f" {
-					owners = append(owners, p.Name)
-				}
-			}
-		}
-		if !slices.Equal(owners, []string{c.owner}) {
-			t.Errorf("%s: owned by %q", c.name, owners)
-		}
-		if (len(kept) == 1) != (c.owner == "a" && c.two.Name == "b") {
-			t.Errorf("%s: kept %q", c.name, kept)
-		}
-	}
-}
-
 func TestScriptsAndTriggers(t *testing.T) {
 	base, odd := baseSample(), oddSample()
 	var x Installed
@@ -203,12 +147,15 @@ func (x *Installed) add(t *testing.T, file []byte) {
 	}
 	p := &InstalledPackage{Package: r.Package, Scripts: r.Scripts}
 	r.Package.Size = int64(len(file))
+	sums := make(map[string]Checksum)
 	for e := range entries(t, r) {
-		p.Record(e, r.Sum())
+		sums[e.Path] = r.Sum()
+		if e.HardLink {
+			sums[e.Path] = sums[e.Link]
+		}
+		p.Files = append(p.Files, NameOf(e, sums[e.Path]))
 	}
-	if _, err := x.Add(p); err != nil {
-		t.Fatal(err)
-	}
+	x.Packages = append(x.Packages, p)
 }
 
 func TestNameOf(t *testing.T) {

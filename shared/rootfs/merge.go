@@ -213,7 +213,7 @@ func (m *merged) add(i, file int) (*Clash, error) {
 		return m.clash(name, e.Path, i, kind(&e)), nil
 	}
 	first := m.files[e.Path]
-	takes, ok := apk.Replaces(m.packages[i].Package, m.packages[first.Package].Package)
+	takes, ok := takesFile(m.packages[i].Package, m.packages[first.Package].Package)
 	if !ok && !m.same(first, at) {
 		return m.clash(name, e.Path, i, ""), nil
 	}
@@ -259,6 +259,32 @@ func (m *merged) put(at Origin, e filetree.Entry, name string) error {
 		m.top[e.Path] = hidden
 	}
 	return nil
+}
+
+// takesFile reports whether, of a file that both have, the one of next takes the place of that of owner, which
+// was installed before. ok is false when apk would call it a conflict.
+func takesFile(next, owner *apk.Package) (takes, ok bool) {
+	if next.Name == owner.Name {
+		return true, true
+	}
+	keep, take := replacePriority(owner, next), replacePriority(next, owner)
+	switch {
+	case keep > take:
+		return false, true
+	case take >= 0, owner.Origin != "" && owner.Origin == next.Origin:
+		return true, true
+	}
+	return false, false
+}
+
+// replacePriority is a's priority if it says that it replaces b, else -1.
+func replacePriority(a, b *apk.Package) int {
+	for _, d := range a.Replaces {
+		if d.Name == b.Name && d.SatisfiedBy(b.Version, b.Checksum) {
+			return a.ReplacesPriority
+		}
+	}
+	return -1
 }
 
 // takesDirectory reports whether a directory that both packages have gets its owner and mode from next

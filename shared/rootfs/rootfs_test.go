@@ -435,6 +435,8 @@ var fileRules = []struct {
 	{"first replaces", "a 1-r0 replaces=b\nf 1\n", "b 1-r0\nf 2\n", "1"},
 	{"first has the priority", "a 1-r0 replaces=b priority=9\nf 1\n", "b 1-r0 replaces=a priority=5\nf 2\n", "1"},
 	{"second has the priority", "a 1-r0 replaces=b priority=5\nf 1\n", "b 1-r0 replaces=a priority=9\nf 2\n", "2"},
+	{"each replaces", "a 1-r0 replaces=b priority=1\nf 1\n", "b 1-r0 replaces=a priority=1\nf 2\n", "2"},
+	{"other origins", "a 1-r0 origin=o\nf 1\n", "b 1-r0 origin=p\nf 2\n", "packages conflict: f belongs to a and to b, and neither replaces the other"},
 	{"hard link kept", "a 1-r0 replaces=b\ne 1\nf == e\n", "b 1-r0\nf 2\n", "1"},
 	{"its file taken over", "a 1-r0\ne 1\nf == e\n", "b 1-r0 replaces=a\ne 2\n", "1"},
 	{"directory over a link", "a 1-r0\nusr/bin/\nbin -> usr/bin\nf -> bin/sub/f\n", "b 1-r0\nbin/sub/f 1\nbin/sub/g == bin/sub/f\n", "1"},
