@@ -164,29 +164,34 @@ func TestKilled(t *testing.T) {
 	undisturbed.run(undisturbed.world("build"))
 	whole := time.Since(began)
 
-	ended := 0
+	inside := 0
 	for i := range kills {
 		p.edit("packages/lib/words", "words", fmt.Sprintf("words of %d,", i))
-		if p.kill(time.Duration(rand.Int64N(int64(whole)))) {
-			ended++
+		if p.kill(time.Duration(rand.Int64N(int64(whole))), i%2 == 0) {
+			inside++
 		}
 		p.checkRepository()
 		p.checkNothingLeft()
 	}
-	t.Logf("%d of %d builds were killed in up to %v, the others had ended", kills-ended, kills, whole)
+	if inside == 0 {
+		t.Errorf("none of %d builds had an environment when it was killed, within %v", kills, whole)
+	}
 	if err := copyTo(filepath.Join(p.dir, "packages/lib/words"), "testdata/workspace/packages/lib/words"); err != nil {
 		t.Fatal(err)
 	}
 	p.run(p.world("build"))
 	p.checkRepository()
+	if left, err := os.ReadDir(filepath.Join(p.dir, ".cache/distro/work")); err != nil || len(left) > 0 {
+		t.Errorf("after the last build there are still folders of others: %v, %v", left, err)
+	}
 	if d := cmp.Diff(undisturbed.made(), p.made()); d != "" {
 		t.Errorf("after %d kills, made otherwise:\n%s", kills, d)
 	}
 }
 
-// kill starts a build and kills its process group; it tells whether the build
-// had ended before.
-func (p place) kill(after time.Duration) (ended bool) {
+// kill starts a build and kills it, with or without its process group. It tells
+// whether steps were just running.
+func (p place) kill(after time.Duration, group bool) (inside bool) {
 	p.t.Helper()
 	c := p.world("build")
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -196,14 +201,22 @@ func (p place) kill(after time.Duration) (ended bool) {
 		p.t.Fatal(err)
 	}
 	time.Sleep(after)
-	if err := syscall.Kill(-c.Process.Pid, syscall.SIGKILL); err != nil {
+	running, err := straysOf(p.dir)
+	if err != nil {
 		p.t.Fatal(err)
 	}
-	err := c.Wait()
+	pid := c.Process.Pid
+	if group {
+		pid = -pid
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		p.t.Fatal(err)
+	}
+	err = c.Wait()
 	if status, ok := c.ProcessState.Sys().(syscall.WaitStatus); err != nil && ok && !status.Signaled() {
 		p.t.Fatalf("the build failed by itself: %v\n%s", err, &out)
 	}
-	return err == nil
+	return running != ""
 }
 
 // checkRepository wants that every index is signed, and every package in it there and whole.
