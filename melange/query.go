@@ -1,0 +1,53 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"text/template"
+
+	"github.com/spf13/cobra"
+
+	"distro.internal/melange/recipe"
+)
+
+// A subject of a query: the recipe as it is written, and what it means.
+type querySubject struct {
+	*recipe.Recipe
+	Plan *recipe.Plan
+}
+
+func queryCommand(s surroundings) *cobra.Command {
+	var p planFlags
+	c := &cobra.Command{
+		Use:   "query RECIPE TEMPLATE",
+		Short: "Print a template filled from a recipe",
+		Long: `Print a template of Go's text/template, filled from a recipe: its keys as they
+are written, such as {{.Package.Name}}, and below .Plan what they mean for the
+architecture, such as {{range .Plan.Outputs}}{{.Name}} {{end}}.`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(_ *cobra.Command, args []string) error {
+			r, err := readRecipe(args[0])
+			if err != nil {
+				return err
+			}
+			t, err := template.New("template").Option("missingkey=error").Funcs(template.FuncMap{"join": strings.Join}).Parse(args[1])
+			if err != nil {
+				return err
+			}
+			plans, err := p.plans(args[0])
+			if err != nil {
+				return err
+			}
+			for _, plan := range plans {
+				var out strings.Builder
+				if err := t.Execute(&out, querySubject{r, plan}); err != nil {
+					return err
+				}
+				fmt.Fprintln(s.stdout, strings.TrimSuffix(out.String(), "\n"))
+			}
+			return nil
+		},
+	}
+	p.register(c.Flags())
+	return c
+}
