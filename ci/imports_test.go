@@ -11,8 +11,10 @@ import (
 // product and of shared; only a main uses a build.
 var mayImport = map[string]string{
 	"shared/apk":        "shared/filetree",
+	"shared/cas":        "shared/atomicfile",
 	"shared/solve":      "shared/apk",
 	"shared/repository": "shared/apk shared/cas",
+	"shared/catalog":    "shared/apk shared/cas shared/repository shared/solve",
 	"shared/rootfs":     "shared/apk shared/filetree",
 	"shared/sbom":       "",
 	"melange":           "shared melange pipelines",
@@ -24,8 +26,8 @@ var mayImport = map[string]string{
 	"melange/testshell": "shared/apk shared/filetree",
 	"melange/build":     "shared melange/recipe melange/source melange/sandbox melange/scan melange/lint",
 	"apko":              "shared apko",
-	"apko/image":        "shared/document shared/apk shared/solve shared/cas shared/filetree",
-	"apko/oci":          "shared/apk shared/filetree shared/cas",
+	"apko/image":        "shared/document shared/apk shared/solve shared/cas shared/filetree shared/atomicfile",
+	"apko/oci":          "shared/apk shared/filetree shared/cas shared/atomicfile",
 	"apko/testrepo":     "shared/apk shared/filetree",
 	"apko/build":        "shared apko/image apko/oci",
 	"ci":                "shared melange apko ci pipelines",

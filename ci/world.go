@@ -20,6 +20,7 @@ import (
 	"distro.internal/melange/sandbox"
 	"distro.internal/shared/apk"
 	"distro.internal/shared/cas"
+	"distro.internal/shared/catalog"
 	"distro.internal/shared/repository"
 	"distro.internal/shared/rootfs"
 	"distro.internal/shared/solve"
@@ -226,22 +227,17 @@ func (w *world) readExternal(ctx context.Context, x *external, urls, keys []stri
 	if err != nil {
 		return err
 	}
-	var repositories []solve.Repository
-	for _, url := range urls {
+	sources := make([]catalog.Source, len(urls))
+	for i, url := range urls {
 		tag, address := splitTag(url)
-		s := repository.Source{URL: w.path(address), Keyring: keyring, Tag: tag}
-		index, err := w.client.Index(ctx, s, arch)
-		if errors.Is(err, fs.ErrNotExist) && arch != apk.Arch(w.config.BuildArch) {
-			index, err = &apk.Index{}, nil // a repository of tools has one architecture
+		sources[i] = catalog.Source{
+			Source: repository.Source{URL: w.path(address), Keyring: keyring, Tag: tag}, Name: address,
+			Optional: arch != apk.Arch(w.config.BuildArch), // a repository of tools has one architecture
 		}
-		if err != nil {
-			return fmt.Errorf("reading repository %s: %w", address, err)
-		}
-		x.sources = append(x.sources, s)
-		repositories = append(repositories, solve.Repository{Name: address, Tag: tag, Index: index})
+		x.sources = append(x.sources, sources[i].Source)
 	}
-	x.universe = solve.Compile(repositories, arch)
-	return nil
+	x.universe, err = catalog.Open(ctx, w.client, arch, sources...)
+	return err
 }
 
 // splitTag takes "@edge https://..." apart.

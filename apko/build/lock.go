@@ -9,6 +9,7 @@ import (
 
 	"distro.internal/apko/image"
 	"distro.internal/shared/apk"
+	"distro.internal/shared/catalog"
 	"distro.internal/shared/repository"
 	"distro.internal/shared/solve"
 	"golang.org/x/sync/errgroup"
@@ -49,15 +50,15 @@ func (b *Builder) Solve(ctx context.Context, c *image.Config, arch apk.Arch, sou
 	if err != nil {
 		return nil, err
 	}
-	request := solve.Request{World: world, Arch: arch}
-	for _, s := range sources {
-		index, err := b.Client.Index(ctx, s, arch)
-		if err != nil {
-			return nil, err
-		}
-		request.Repositories = append(request.Repositories, solve.Repository{Name: base(s), Tag: s.Tag, Index: index})
+	named := make([]catalog.Source, len(sources))
+	for i, s := range sources {
+		named[i] = catalog.Source{Source: s, Name: base(s)}
 	}
-	solution, err := solve.Solve(request)
+	universe, err := catalog.Open(ctx, b.Client, arch, named...)
+	if err != nil {
+		return nil, err
+	}
+	solution, err := universe.Solve(world, solve.Options{})
 	if err != nil {
 		return nil, fmt.Errorf("solving the image's packages for %s: %w", arch, err)
 	}

@@ -2,9 +2,9 @@ package build
 
 import (
 	"context"
-	"fmt"
 
 	"distro.internal/shared/apk"
+	"distro.internal/shared/catalog"
 	"distro.internal/shared/repository"
 	"distro.internal/shared/solve"
 )
@@ -14,20 +14,15 @@ import (
 // build has packages of two architectures, but a repository of tools one: where
 // there is an index for the other, none for arch means no packages.
 func Repositories(ctx context.Context, client *repository.Client, sources []repository.Source, arch, other apk.Arch) (Offer, error) {
-	var all []solve.Repository
-	for _, s := range sources {
-		index, err := client.Index(ctx, s, arch)
-		if absent(err) && other != arch {
-			if _, none := client.Index(ctx, s, other); none == nil {
-				index, err = &apk.Index{}, nil
-			}
-		}
-		if err != nil {
-			return Offer{}, fmt.Errorf("reading the repository's index for %s: %w", arch, err)
-		}
-		all = append(all, solve.Repository{Name: s.URL, Tag: s.Tag, Index: index})
+	all := make([]catalog.Source, len(sources))
+	for i, s := range sources {
+		all[i].Source = s
 	}
-	return Offer{Universe: solve.Compile(all, arch), Install: func(c solve.Chosen) Installed {
+	universe, err := catalog.Open(ctx, client, arch, all...)
+	if err != nil {
+		return Offer{}, err
+	}
+	return Offer{Universe: universe, Install: func(c solve.Chosen) Installed {
 		return Fetched(client, sources[c.Repository], c.Package)
 	}}, nil
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -42,76 +41,19 @@ var ErrOffline = errors.New("not in the cache, and offline")
 
 // Index returns the verified index of one architecture. A repository that has none is fs.ErrNotExist.
 func (c *Client) Index(ctx context.Context, s Source, arch apk.Arch) (*apk.Index, error) {
-	p, err := s.place()
+	x, err := c.Snapshot(ctx, s, arch)
 	if err != nil {
 		return nil, err
 	}
-	x, err := c.index(ctx, s, p, arch)
+	b, err := x.bytes(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("reading index of %s: %w", p.file(arch, ""), err)
+		return nil, x.failed(err)
 	}
-	return x, nil
-}
-
-func (c *Client) index(ctx context.Context, s Source, p place, arch apk.Arch) (*apk.Index, error) {
-	if p.folder != "" {
-		f, err := os.Open(p.file(arch, indexFile))
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		return apk.ReadIndex(f, s.verify())
-	}
-	b, err := c.indexBytes(ctx, p, arch)
+	index, err := apk.ReadIndex(bytes.NewReader(b), s.verify())
 	if err != nil {
-		return nil, err
+		return nil, x.failed(err)
 	}
-	return apk.ReadIndex(bytes.NewReader(b), s.verify())
-}
-
-// A cachedIndex is what is remembered of a request for an index, to ask next time only for a newer one.
-type cachedIndex struct {
-	ETag     string     `json:"etag,omitempty"`
-	Modified string     `json:"modified,omitempty"` // as the server wrote it
-	Content  cas.Digest `json:"content"`
-}
-
-// indexBytes returns the index as it came from the server: unverified, even if it was verified once.
-func (c *Client) indexBytes(ctx context.Context, p place, arch apk.Arch) ([]byte, error) {
-	store := cas.Store{Dir: c.Cache}
-	name := p.url.JoinPath(string(arch), indexFile).String()
-	record := filepath.Join(c.Cache, "index", cas.DigestOf([]byte(name)).Hash+".json")
-	var old cachedIndex
-	var content []byte
-	if b, err := os.ReadFile(record); err == nil && json.Unmarshal(b, &old) == nil {
-		if content, err = store.ReadAll(old.Content); err != nil {
-			old = cachedIndex{}
-		}
-	}
-	if c.Offline {
-		if content == nil {
-			return nil, ErrOffline
-		}
-		return content, nil
-	}
-	var body memory
-	res, err := c.get(ctx, request{place: p, arch: arch, name: indexFile, known: old}, &body)
-	if err != nil {
-		return nil, err
-	}
-	if res.notModified {
-		return content, nil
-	}
-	d, err := store.PutBytes(body.Bytes())
-	if err != nil {
-		return nil, err
-	}
-	res.known.Content = d
-	b, err := json.Marshal(res.known)
-	if err != nil {
-		return nil, err
-	}
-	return body.Bytes(), writeFile(record, b)
+	return index, nil
 }
 
 // writeFile writes a file that others see old or new, never half.

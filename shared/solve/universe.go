@@ -101,6 +101,9 @@ func (u *Universe) add(b *builder, repositories []Repository) {
 	u.repositories = append(slices.Clip(u.repositories), repositories...)
 }
 
+// Err returns what is wrong with the repositories, which Solve returns as well.
+func (u *Universe) Err() error { return u.err }
+
 // Repositories returns what Chosen.Repository counts: those given to Compile,
 // then those of each Overlay.
 func (u *Universe) Repositories() []Repository { return slices.Clone(u.repositories) }

@@ -1,0 +1,156 @@
+// Package catalog makes the universe that a solver works on of the
+// repositories that packages come from, and keeps it between runs, so that who
+// asks about the same state of the same repositories again neither reads nor
+// compiles their indexes.
+//
+// What is kept lies beside the client's cache, mapped into memory by all who
+// use it at the same time. Its name says all that it was made of: the bytes of
+// each index, the keys that vouched for them, the architecture, the format. So
+// a signature is verified once for each state of an index and each set of keys.
+//
+// The package knows how indexes become universes. How to fetch and verify an
+// index is for repository to know, and what a universe is for solve.
+package catalog
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path/filepath"
+	"runtime"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"distro.internal/shared/apk"
+	"distro.internal/shared/cas"
+	"distro.internal/shared/repository"
+	"distro.internal/shared/solve"
+)
+
+// A Source is a repository to choose packages from.
+type Source struct {
+	repository.Source
+	Name     string // for people; empty: the folder or address
+	Optional bool   // it may have no index of the architecture
+}
+
+// worthKeeping is how many bytes of indexes, compressed, are worth a file: what
+// is smaller is compiled in a few milliseconds.
+const worthKeeping = 256 << 10
+
+// Open returns the universe of some repositories, in their order, for an
+// architecture. Chosen.Repository counts the sources. It is kept in the
+// client's cache, if that has a directory.
+func Open(ctx context.Context, client *repository.Client, arch apk.Arch, sources ...Source) (*solve.Universe, error) {
+	indexes, err := snapshots(ctx, client, arch, sources)
+	if err != nil {
+		return nil, err
+	}
+	var size int64
+	for _, x := range indexes {
+		if x != nil {
+			size += x.Digest.Size
+		}
+	}
+	if client.Cache == "" || size < worthKeeping {
+		return compile(ctx, arch, sources, indexes)
+	}
+	shelf := shelf{filepath.Join(client.Cache, "universes")}
+	if body, err := shelf.take(key(arch, sources, indexes)); err == nil {
+		if u, err := solve.Decode(body, describe(sources), arch); err == nil {
+			return u, nil
+		}
+	}
+	u, err := compile(ctx, arch, sources, indexes)
+	if err != nil {
+		return nil, err
+	}
+	// It was only now that the digests became those of what was verified.
+	if err := shelf.put(key(arch, sources, indexes), u.Encode); err != nil && client.Log != nil {
+		client.Log(fmt.Sprintf("keeping compiled indexes: %v", err))
+	}
+	return u, nil
+}
+
+// snapshots asks all repositories at once. A repository without an index is nil.
+func snapshots(ctx context.Context, client *repository.Client, arch apk.Arch, sources []Source) ([]*repository.Snapshot, error) {
+	list := make([]*repository.Snapshot, len(sources))
+	g, ctx := errgroup.WithContext(ctx)
+	for i, s := range sources {
+		g.Go(func() error {
+			x, err := client.Snapshot(ctx, s.Source, arch)
+			if s.Optional && errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			list[i] = x
+			return err
+		})
+	}
+	return list, g.Wait()
+}
+
+func compile(ctx context.Context, arch apk.Arch, sources []Source, indexes []*repository.Snapshot) (*solve.Universe, error) {
+	list := describe(sources)
+	g, ctx := errgroup.WithContext(ctx)
+	for i, x := range indexes {
+		if x == nil {
+			continue
+		}
+		g.Go(func() (err error) {
+			list[i].Text, err = x.Text(ctx)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	u := solve.Compile(list, arch)
+	return u, u.Err()
+}
+
+// describe is what the solver is told of the sources, without their packages.
+func describe(sources []Source) []solve.Repository {
+	list := make([]solve.Repository, len(sources))
+	for i, s := range sources {
+		list[i] = solve.Repository{Name: s.Name, Tag: s.Tag}
+		if s.Name == "" {
+			list[i].Name = s.URL
+		}
+	}
+	return list
+}
+
+// key names a universe by all that it is made of.
+func key(arch apk.Arch, sources []Source, indexes []*repository.Snapshot) cas.Digest {
+	k := cas.NewKey(solve.Format)
+	k.Add("machine", runtime.GOARCH)
+	k.Add("arch", string(arch))
+	for i, x := range indexes {
+		if x == nil {
+			k.Add("none", "")
+			continue
+		}
+		k.Add("index", x.Digest.String())
+		k.Add("keys", identity(sources[i].Source))
+		k.Add("tag", sources[i].Tag)
+	}
+	return k.Digest()
+}
+
+// identity names whom a source trusts.
+func identity(s repository.Source) string {
+	if s.Insecure {
+		return "insecure"
+	}
+	h := sha256.New()
+	for _, name := range slices.Sorted(maps.Keys(s.Keyring)) {
+		key := s.Keyring[name]
+		fmt.Fprintf(h, "%d %s %x %x\n", len(name), name, key.N, key.E)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}

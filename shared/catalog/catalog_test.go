@@ -1,0 +1,298 @@
+package catalog
+
+import (
+	"bytes"
+	"crypto/rsa"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"distro.internal/shared/apk"
+	"distro.internal/shared/cas"
+	"distro.internal/shared/repository"
+	"distro.internal/shared/solve"
+)
+
+// A market is a repository in a folder, signed by a key.
+type market struct {
+	t      *testing.T
+	dir    string
+	signer apk.Signer
+	ring   apk.Keyring
+}
+
+var keys = sync.OnceValues(func() (*rsa.PrivateKey, error) { return apk.GenerateKey(2048) })
+
+func newMarket(t *testing.T) *market {
+	key, err := keys()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &market{t: t, dir: t.TempDir(), ring: apk.Keyring{"test.rsa.pub": &key.PublicKey}}
+	if m.signer, err = apk.NewSigner("test.rsa.pub", key); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// publish writes an index that is worth keeping, with a package called new
+// in the given version. The file looks as if it had lain there for a while.
+func (m *market) publish(version string) {
+	x := &apk.Index{}
+	for i := range 6000 {
+		p := &apk.Package{
+			Name: fmt.Sprint("package", i), Version: "1-r0", Arch: "x86_64", InstalledSize: 1,
+			Depends: []apk.Dependency{{Name: "new"}}, Commit: cas.DigestOf(fmt.Append(nil, version, i)).Hash,
+		}
+		copy(p.Checksum[:], p.Commit)
+		x.Packages = append(x.Packages, p)
+	}
+	x.Packages = append(x.Packages, &apk.Package{Name: "new", Version: apk.Version(version), Arch: "x86_64", InstalledSize: 1, Checksum: apk.Checksum{1, version[0]}})
+	var b bytes.Buffer
+	if err := apk.WriteIndex(&b, x, m.signer); err != nil {
+		m.t.Fatal(err)
+	}
+	if b.Len() < worthKeeping {
+		m.t.Fatalf("an index of %d bytes is not worth keeping", b.Len())
+	}
+	m.write(b.Bytes())
+}
+
+func (m *market) write(index []byte) {
+	name := filepath.Join(m.dir, "x86_64", "APKINDEX.tar.gz")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name+"~", index, 0o644), os.Rename(name+"~", name)); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *market) source() Source {
+	return Source{Source: repository.Source{URL: m.dir, Keyring: m.ring}}
+}
+
+// newest opens the sources and returns the version of new that is chosen.
+func newest(t *testing.T, c *repository.Client, sources ...Source) string {
+	t.Helper()
+	u, err := Open(t.Context(), c, "x86_64", sources...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := u.Solve([]apk.Dependency{{Name: "package7"}}, solve.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, _ := s.Package("new")
+	if got, _ := s.Package("package7"); len(got.Commit) != 64 || got.Depends[0].Name != "new" {
+		t.Errorf("not the whole package: %+v", got.Package)
+	}
+	return string(p.Version)
+}
+
+func client(t *testing.T) *repository.Client {
+	return &repository.Client{Cache: t.TempDir(), Backoff: time.Millisecond, Log: func(s string) { t.Error(s) }}
+}
+
+// kept lists the files that are kept.
+func kept(t *testing.T, c *repository.Client) []string {
+	files, err := filepath.Glob(filepath.Join(c.Cache, "universes", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+func TestOpen(t *testing.T) {
+	m, c := newMarket(t), client(t)
+	for _, version := range []string{"1", "2", "1", "3"} {
+		m.publish(version)
+		for range 3 {
+			if got := newest(t, c, m.source()); got != version {
+				t.Fatalf("got %s, published %s", got, version)
+			}
+		}
+	}
+	if n := len(kept(t, c)); n != 3 {
+		t.Errorf("%d files kept of 3 states", n)
+	}
+}
+
+// TestOpenReadsNothing takes the index's text away from a client: a warm one
+// does not miss it.
+func TestOpenReadsNothing(t *testing.T) {
+	m := newMarket(t)
+	m.publish("1")
+	files := http.FileServer(http.Dir(m.dir))
+	bodies := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("If-Modified-Since") == "" {
+			bodies++
+		}
+		files.ServeHTTP(w, r)
+	}))
+	defer server.Close()
+	c, s := client(t), m.source()
+	s.URL = server.URL
+	for range 3 {
+		if got := newest(t, c, s); got != "1" {
+			t.Fatalf("got %s", got)
+		}
+	}
+	if bodies != 1 {
+		t.Errorf("the index was fetched %d times", bodies)
+	}
+	server.Close()
+	c.Offline = true
+	if got := newest(t, c, s); got != "1" {
+		t.Errorf("offline: %s", got)
+	}
+}
+
+// TestDamage damages a kept universe in every part; it is made anew.
+func TestDamage(t *testing.T) {
+	m, c := newMarket(t), client(t)
+	m.publish("1")
+	newest(t, c, m.source())
+	file := kept(t, c)[0]
+	good, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	flip := func(i int) []byte {
+		b := bytes.Clone(good)
+		b[i] ^= 1
+		return b
+	}
+	bad := map[string][]byte{"empty": nil, "cut": good[:len(good)-1], "cut in the seal": good[:sealSize-1], "longer": append(bytes.Clone(good), 0)}
+	for _, i := range []int{0, 16, 24, 28, sealSize, len(good) / 3, len(good) / 2, len(good) - 1} {
+		bad[fmt.Sprint("byte ", i)] = flip(i)
+	}
+	for name, b := range bad {
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got := newest(t, c, m.source()); got != "1" {
+			t.Errorf("%s: got %s", name, got)
+		}
+		if now, err := os.ReadFile(file); err != nil || !bytes.Equal(now, good) {
+			t.Errorf("%s: not made anew as it was (%v)", name, err)
+		}
+	}
+}
+
+// TestTrust checks that what one set of keys vouched for is of no use to who
+// trusts another.
+func TestTrust(t *testing.T) {
+	m, c := newMarket(t), client(t)
+	m.publish("1")
+	newest(t, c, m.source())
+	stranger, err := apk.GenerateKey(2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, ring := range map[string]apk.Keyring{
+		"no key": {}, "another key of the same name": {"test.rsa.pub": &stranger.PublicKey}, "the key under another name": {"x.rsa.pub": m.ring["test.rsa.pub"]},
+	} {
+		s := m.source()
+		s.Keyring = ring
+		if _, err := Open(t.Context(), c, "x86_64", s); err == nil {
+			t.Errorf("%s: opened", name)
+		}
+	}
+	file := filepath.Join(m.dir, "x86_64", "APKINDEX.tar.gz")
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)/2] ^= 1
+	m.write(b)
+	if _, err := Open(t.Context(), c, "x86_64", m.source()); err == nil {
+		t.Error("a changed index is opened")
+	}
+}
+
+func TestSeveral(t *testing.T) {
+	big, small, c := newMarket(t), newMarket(t), client(t)
+	big.publish("1")
+	small.publish("2")
+	if got := newest(t, c, big.source(), small.source()); got != "2" {
+		t.Errorf("of both: %s", got)
+	}
+	tagged := small.source()
+	tagged.Tag = "edge"
+	for range 2 {
+		if got := newest(t, c, big.source(), tagged); got != "1" {
+			t.Errorf("without asking for the tag: %s", got)
+		}
+	}
+	absent := Source{Source: repository.Source{URL: t.TempDir(), Insecure: true}}
+	if _, err := Open(t.Context(), c, "x86_64", big.source(), absent); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a repository without an index: %v", err)
+	}
+	absent.Optional = true
+	for range 2 {
+		if got := newest(t, c, absent, big.source()); got != "1" {
+			t.Errorf("beside an absent one: %s", got)
+		}
+	}
+}
+
+// TestManyAtOnce opens changing states from many goroutines, each with the
+// means of a process of its own.
+func TestManyAtOnce(t *testing.T) {
+	m, c := newMarket(t), client(t)
+	m.publish("1")
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			own := *c
+			for range 4 {
+				if got := newest(t, &own, m.source()); !strings.Contains("1 2 3", got) {
+					t.Errorf("got %s", got)
+				}
+			}
+		})
+	}
+	m.publish("2")
+	m.publish("3")
+	wg.Wait()
+	if got := newest(t, c, m.source()); got != "3" {
+		t.Errorf("in the end: %s", got)
+	}
+}
+
+func TestCollect(t *testing.T) {
+	s := shelf{t.TempDir()}
+	for i := range keep + 3 {
+		key := cas.DigestOf([]byte{byte(i)})
+		if err := s.put(key, func(w io.Writer) error { _, err := w.Write([]byte{byte(i)}); return err }); err != nil {
+			t.Fatal(err)
+		}
+		at := time.Now().Add(time.Duration(i-100) * time.Minute)
+		if err := os.Chtimes(s.name(key), at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range keep + 3 {
+		b, err := s.take(cas.DigestOf([]byte{byte(i)}))
+		if i < 3 != errors.Is(err, fs.ErrNotExist) || err == nil && b[0] != byte(i) {
+			t.Errorf("file %d: %q, %v", i, b, err)
+		}
+	}
+	if err := s.put(cas.DigestOf(nil), func(io.Writer) error { return errors.New("no") }); err == nil {
+		t.Error("what could not be written is there")
+	}
+	if files, _ := os.ReadDir(s.dir); len(files) != keep {
+		t.Errorf("%d files are left", len(files))
+	}
+}

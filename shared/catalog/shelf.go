@@ -1,0 +1,160 @@
+package catalog
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"distro.internal/shared/cas"
+)
+
+// A shelf is a folder of files that are used in place. A file on it is whole
+// and does not change: it appears by a rename, and whoever takes it first holds
+// it against its checksum. That also finds what a crash of the machine left, so
+// nobody waits for the disk when a file is put there.
+type shelf struct{ dir string }
+
+// A file begins with a seal: magic, length and checksum of the body, and a
+// checksum of these.
+const (
+	magic    = "distro shelf 1\n\x00"
+	sealSize = 32
+)
+
+var errDamaged = errors.New("damaged")
+
+func (s shelf) name(key cas.Digest) string { return filepath.Join(s.dir, key.Hash) }
+
+// take returns the content of a file. It stays mapped until the process ends:
+// nobody could tell who still has a string of it.
+func (s shelf) take(key cas.Digest) ([]byte, error) {
+	f, err := os.Open(s.name(key))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if err := check(f, info.Size()); err != nil {
+		os.Remove(f.Name())
+		return nil, err
+	}
+	if time.Since(info.ModTime()) > time.Hour {
+		now := time.Now()
+		os.Chtimes(f.Name(), now, now) // for collect; it may fail where nothing can be collected
+	}
+	data, err := unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return nil, &fs.PathError{Op: "mmap", Path: f.Name(), Err: err}
+	}
+	return data[sealSize:], nil
+}
+
+// check reads the file in passing, not through the mapping: pages that are
+// looked at there count as memory of the process.
+func check(f *os.File, size int64) error {
+	var have [sealSize]byte
+	if _, err := io.ReadFull(f, have[:]); err != nil {
+		return errDamaged
+	}
+	sum := crc32.New(crc32.MakeTable(crc32.Castagnoli))
+	n, err := io.CopyBuffer(sum, struct{ io.Reader }{f}, make([]byte, 256<<10))
+	if err != nil {
+		return err
+	}
+	if n != size-sealSize || !bytes.Equal(have[:], seal(n, sum.Sum32())) {
+		return errDamaged
+	}
+	return nil
+}
+
+func seal(length int64, sum uint32) []byte {
+	b := append(make([]byte, 0, sealSize), magic...)
+	b = binary.LittleEndian.AppendUint64(b, uint64(length))
+	b = binary.LittleEndian.AppendUint32(b, sum)
+	return binary.LittleEndian.AppendUint32(b, crc32.ChecksumIEEE(b))
+}
+
+// put makes a file of what write writes, and clears away what is not used.
+func (s shelf) put(key cas.Digest, write func(io.Writer) error) error {
+	if err := os.MkdirAll(s.dir, 0o777); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(s.dir, temporary)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // gone already when all went well
+	sum := crc32.New(crc32.MakeTable(crc32.Castagnoli))
+	length := &counter{}
+	b := bufio.NewWriterSize(f, 1<<20)
+	_, err = b.Write(make([]byte, sealSize))
+	if err == nil {
+		err = write(io.MultiWriter(b, sum, length))
+	}
+	err = errors.Join(err, b.Flush())
+	if err == nil {
+		_, err = f.WriteAt(seal(length.n, sum.Sum32()), 0)
+	}
+	if err := errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), s.name(key)); err != nil {
+		return err
+	}
+	return s.collect()
+}
+
+type counter struct{ n int64 }
+
+func (c *counter) Write(p []byte) (int, error) {
+	c.n += int64(len(p))
+	return len(p), nil
+}
+
+const (
+	keep      = 8 // files; each new state of a repository makes one
+	temporary = ".tmp-"
+	abandoned = time.Hour // so old a temporary file has nobody who writes it
+)
+
+// collect removes all but those that were used last. Who has one mapped keeps it.
+func (s shelf) collect() error {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return err
+	}
+	var files []fs.FileInfo
+	for _, e := range entries {
+		info, err := e.Info()
+		switch {
+		case err != nil: // another process was faster
+		case e.Name()[:min(len(temporary), len(e.Name()))] != temporary:
+			files = append(files, info)
+		case time.Since(info.ModTime()) > abandoned:
+			os.Remove(filepath.Join(s.dir, e.Name()))
+		}
+	}
+	slices.SortFunc(files, func(a, b fs.FileInfo) int {
+		return cmp.Or(b.ModTime().Compare(a.ModTime()), cmp.Compare(a.Name(), b.Name()))
+	})
+	for _, info := range files[min(keep, len(files)):] {
+		if err := os.Remove(filepath.Join(s.dir, info.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
