@@ -106,13 +106,13 @@ func (o *roomFlags) offers(ctx context.Context, plan *recipe.Plan, e recipe.Envi
 	}
 	client := &repository.Client{Cache: filepath.Join(o.cacheDir, "apk"), Credentials: o.credentials}
 	machine := plan.Arch
-	if e.Cross {
+	if plan.Environment.Cross { // its tests, too, may name repositories that only tools are in
 		machine = plan.BuildArch
 	}
 	if target, err = build.Repositories(ctx, client, sources, plan.Arch, machine); err != nil {
 		return root, target, err
 	}
-	if machine == plan.Arch {
+	if !e.Cross || machine == plan.Arch {
 		return target, target, nil
 	}
 	root, err = build.Repositories(ctx, client, sources, machine, plan.Arch)
