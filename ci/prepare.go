@@ -16,6 +16,7 @@ import (
 	"distro.internal/ci/stage0"
 	"distro.internal/melange/build"
 	"distro.internal/shared/apk"
+	"distro.internal/shared/atomicfile"
 	"distro.internal/shared/console"
 )
 
@@ -112,16 +113,7 @@ func writeIfOther(file string, data []byte, mode fs.FileMode) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(file), ".world-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(data)
-	if err := errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), file)
+	return atomicfile.WriteSynced(file, mode, atomicfile.Bytes(data))
 }
 
 // The files of the folder that describes stage0.

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"distro.internal/shared/apk"
+	"distro.internal/shared/atomicfile"
 )
 
 type indexOptions struct {
@@ -59,7 +60,7 @@ func makeIndex(o indexOptions, files []string) error {
 		}
 	}
 	index.Sort()
-	return replace(o.output, func(w io.Writer) error { return apk.WriteIndex(w, index, signer) })
+	return atomicfile.WriteSynced(o.output, 0o644, func(w io.Writer) error { return apk.WriteIndex(w, index, signer) })
 }
 
 func optionalSigner(key string) (apk.Signer, error) {

@@ -1,15 +1,14 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"distro.internal/shared/apk"
+	"distro.internal/shared/atomicfile"
 )
 
 func signCommand(surroundings) *cobra.Command {
@@ -43,18 +42,5 @@ func rewrite(file string, write func(io.Writer, io.Reader) error) error {
 		return err
 	}
 	defer in.Close()
-	return replace(file, func(w io.Writer) error { return write(w, in) })
-}
-
-// replace writes a file under a temporary name and renames it when it is whole.
-func replace(file string, write func(io.Writer) error) error {
-	out, err := os.CreateTemp(filepath.Dir(file), ".melange-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(out.Name())
-	if err := errors.Join(write(out), out.Chmod(0o644), out.Sync(), out.Close()); err != nil {
-		return err
-	}
-	return os.Rename(out.Name(), file)
+	return atomicfile.WriteSynced(file, 0o644, func(w io.Writer) error { return write(w, in) })
 }

@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"distro.internal/shared/apk"
+	"distro.internal/shared/atomicfile"
 	"distro.internal/shared/cas"
 )
 
@@ -176,21 +176,11 @@ func (l *Lock) Encode(w io.Writer) error {
 }
 
 // WriteFile writes the lock file, whole or not at all.
-func (l *Lock) WriteFile(file string) (err error) {
-	tmp, err := os.CreateTemp(filepath.Dir(file), ".lock-*")
-	if err != nil {
+func (l *Lock) WriteFile(file string) error {
+	if err := atomicfile.Write(file, 0o644, l.Encode); err != nil {
 		return fmt.Errorf("writing lock %s: %w", file, err)
 	}
-	defer func() {
-		if err != nil {
-			os.Remove(tmp.Name())
-			err = fmt.Errorf("writing lock %s: %w", file, err)
-		}
-	}()
-	if err := errors.Join(l.Encode(tmp), tmp.Chmod(0o644), tmp.Close()); err != nil {
-		return err
-	}
-	return os.Rename(tmp.Name(), file)
+	return nil
 }
 
 // Only is the lock with the packages of the given architectures. All must be in it.

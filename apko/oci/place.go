@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
+
+	"distro.internal/shared/atomicfile"
 )
 
 // Tag is the name under which an image is to be found: "registry.example/team/nginx:1.27".
@@ -91,7 +93,7 @@ func (x *Index) WriteLayout(ctx context.Context, dir string, tag Tag) error {
 		if info, err := os.Lstat(file); err == nil && info.Mode().IsRegular() && info.Size() == b.Size {
 			continue
 		}
-		if err := errors.Join(ctx.Err(), writeFile(file, b.write)); err != nil {
+		if err := errors.Join(ctx.Err(), atomicfile.Write(file, 0o644, b.write)); err != nil {
 			return wrap(err)
 		}
 	}
@@ -103,7 +105,7 @@ func (x *Index) WriteLayout(ctx context.Context, dir string, tag Tag) error {
 		if have, err := os.ReadFile(filepath.Join(dir, name)); err == nil && bytes.Equal(have, content) {
 			continue
 		}
-		err := writeFile(filepath.Join(dir, name), func(w io.Writer) error { _, err := w.Write(content); return err })
+		err := atomicfile.Write(filepath.Join(dir, name), 0o644, atomicfile.Bytes(content))
 		if err != nil {
 			return wrap(err)
 		}
@@ -147,24 +149,6 @@ func removeStale(dir string, keep map[string]bool) error {
 	return nil
 }
 
-// writeFile writes under another name first, so that the file is either the old one or the new one.
-func writeFile(file string, write func(io.Writer) error) (err error) {
-	tmp, err := os.CreateTemp(filepath.Dir(file), ".tmp-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			os.Remove(tmp.Name())
-		}
-	}()
-	err = errors.Join(write(tmp), tmp.Chmod(0o644), tmp.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(tmp.Name(), file)
-}
-
 // dockerImage is an entry of the manifest.json that docker load reads.
 type dockerImage struct {
 	Config   string
@@ -175,7 +159,7 @@ type dockerImage struct {
 // WriteTarball writes a file that is both what docker load reads, with a tag per architecture ("nginx:1.27-arm64") and
 // the tag itself when there is only one, and an OCI layout in a tar.
 func (x *Index) WriteTarball(ctx context.Context, file string, tag Tag) error {
-	err := writeFile(file, func(w io.Writer) error { return x.writeTar(ctx, w, tag) })
+	err := atomicfile.Write(file, 0o644, func(w io.Writer) error { return x.writeTar(ctx, w, tag) })
 	if err != nil {
 		return fmt.Errorf("writing image tarball %s: %w", file, err)
 	}

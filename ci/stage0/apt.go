@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"distro.internal/shared/atomicfile"
 )
 
 // An Apt is this machine's apt, used in a private folder: it changes nothing
@@ -243,7 +245,7 @@ func newRoot(ctx context.Context, dir string, m mirror, types string, suites ...
 		{"var/lib/dpkg/status", ""},
 		{"apt.conf", settings + rootSettings(dir, dirs["TRUSTED"])},
 	} {
-		if err := writeFile(filepath.Join(dir, f.name), []byte(f.text), 0o644); err != nil {
+		if err := atomicfile.WriteSynced(filepath.Join(dir, f.name), 0o644, atomicfile.Bytes([]byte(f.text))); err != nil {
 			return nil, err
 		}
 	}

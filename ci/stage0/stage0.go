@@ -32,6 +32,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"distro.internal/shared/apk"
+	"distro.internal/shared/atomicfile"
 )
 
 // Arch is the architecture of the tools: the one machine that builds.
@@ -122,14 +123,14 @@ func (c Config) signer() (apk.Signer, error) {
 	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
 		return nil, err
 	}
-	if err := writeFile(file+".pub", public, 0o644); err != nil {
+	if err := atomicfile.WriteSynced(file+".pub", 0o644, atomicfile.Bytes(public)); err != nil {
 		return nil, err
 	}
 	// What an older key has signed is of no use any more.
 	if err := os.RemoveAll(filepath.Join(c.Dir, string(Arch))); err != nil {
 		return nil, err
 	}
-	if err := writeFile(file, apk.EncodePrivateKey(key), 0o600); err != nil {
+	if err := atomicfile.WriteSynced(file, 0o600, atomicfile.Bytes(apk.EncodePrivateKey(key))); err != nil {
 		return nil, err
 	}
 	return apk.LoadSigner(file)
@@ -235,29 +236,6 @@ func create(name string, write func(io.Writer) error) error {
 		return fmt.Errorf("writing %s: %w", name, err)
 	}
 	return f.Close()
-}
-
-// writeFile writes a file under a temporary name and moves it into place.
-func writeFile(name string, data []byte, mode fs.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	defer f.Close()
-	if _, err := f.Write(data); err != nil {
-		return err
-	}
-	if err := f.Chmod(mode); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), name)
 }
 
 // below reports whether the clean path name is dir or lies in it.

@@ -17,6 +17,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"distro.internal/shared/atomicfile"
 )
 
 // A Stat remembers the digests of files together with what the file system said of them (size, times,
@@ -188,23 +190,19 @@ func (s *Stat) Save() error {
 	if err := os.MkdirAll(filepath.Dir(s.file), 0o777); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(s.file), ".stat-")
-	if err != nil {
-		return err
+	if err := atomicfile.Write(s.file, 0o644, s.write); err != nil {
+		return fmt.Errorf("saving %s: %w", s.file, err)
 	}
-	defer os.Remove(f.Name())
-	w := bufio.NewWriter(f)
+	s.changed = false
+	return nil
+}
+
+func (s *Stat) write(to io.Writer) error {
+	w := bufio.NewWriter(to)
 	fmt.Fprintf(w, "%s %d\n", statFormat, len(s.known))
 	for _, name := range slices.Sorted(maps.Keys(s.known)) {
 		e := s.known[name]
 		fmt.Fprintf(w, "%s %d %d %d %d %d %s\n", e.hash, e.size, e.mtime, e.ctime, int64(e.inode), e.day, name)
 	}
-	if err := errors.Join(w.Flush(), f.Close()); err != nil {
-		return fmt.Errorf("saving %s: %w", s.file, err)
-	}
-	if err := os.Rename(f.Name(), s.file); err != nil {
-		return err
-	}
-	s.changed = false
-	return nil
+	return w.Flush()
 }
