@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"fmt"
 
 	"distro.internal/shared/apk"
 	"distro.internal/shared/catalog"
@@ -19,8 +20,15 @@ func Repositories(ctx context.Context, client *repository.Client, sources []repo
 		all[i].Source = s
 	}
 	universe, err := catalog.Open(ctx, client, arch, all...)
+	if absent(err) && other != arch {
+		for i, s := range sources {
+			_, none := client.Snapshot(ctx, s, other)
+			all[i].Optional = none == nil
+		}
+		universe, err = catalog.Open(ctx, client, arch, all...)
+	}
 	if err != nil {
-		return Offer{}, err
+		return Offer{}, fmt.Errorf("reading the repository's index for %s: %w", arch, err)
 	}
 	return Offer{Universe: universe, Install: func(c solve.Chosen) Installed {
 		return Fetched(client, sources[c.Repository], c.Package)
