@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
+	"strings"
 
 	"distro.internal/ci/graph"
 	"distro.internal/ci/run"
@@ -103,7 +105,11 @@ func (w *world) changes(node string, keys []*cas.Key) (changes []change, never b
 	for _, k := range keys {
 		digest := k.Digest().String()
 		old, ok := last.Keys[k.Kind()]
-		if !ok || old == digest {
+		if !ok {
+			changes = append(changes, change{k.Kind(), "action", otherVersion(last.Keys, k.Kind()), k.Kind()})
+			continue
+		}
+		if old == digest {
 			continue
 		}
 		was, err := w.key(old)
@@ -116,6 +122,17 @@ func (w *world) changes(node string, keys []*cas.Key) (changes []change, never b
 		}
 	}
 	return changes, false
+}
+
+// otherVersion finds the kind of which this one is another version.
+func otherVersion(keys map[string]string, kind string) string {
+	name, _, _ := strings.Cut(kind, "/")
+	for _, other := range slices.Sorted(maps.Keys(keys)) {
+		if strings.HasPrefix(other, name+"/") {
+			return other
+		}
+	}
+	return ""
 }
 
 // key reads a key's description back from the store.
