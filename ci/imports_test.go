@@ -13,7 +13,7 @@ var mayImport = map[string]string{
 	"shared/apk":            "shared/filetree",
 	"shared/cas":            "shared/atomicfile",
 	"shared/solve":          "shared/apk",
-	"shared/repository":     "shared/apk shared/cas",
+	"shared/repository":     "shared/apk shared/cas shared/atomicfile",
 	"shared/catalog":        "shared/apk shared/cas shared/repository shared/solve",
 	"shared/rootfs":         "shared/apk shared/filetree",
 	"shared/sbom":           "",

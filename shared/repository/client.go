@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"distro.internal/shared/apk"
+	"distro.internal/shared/atomicfile"
 	"distro.internal/shared/cas"
 )
 
@@ -61,17 +62,7 @@ func writeFile(name string, b []byte) error {
 	if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(name), ".tmp-")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // gone already when all went well
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), name)
+	return atomicfile.WriteSynced(name, 0o644, atomicfile.Bytes(b))
 }
 
 // Fetch returns the file of the package: in the cache, or in place where the repository is a folder. It is
