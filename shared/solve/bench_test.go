@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"distro.internal/shared/apk"
+	"distro.internal/shared/solve/synthetic"
 )
 
 // benchIndex is the one that the flags of the judge ask for.
@@ -15,7 +16,7 @@ func benchIndex(tb testing.TB) *apk.Index {
 	if *judgeIndex != "" {
 		return openIndex(tb, *judgeIndex)
 	}
-	return synthetic(*judgeSize, 1)
+	return synthetic.Index(*judgeSize, 1)
 }
 
 func benchUniverse(tb testing.TB) *Universe {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"distro.internal/shared/apk"
+	"distro.internal/shared/solve/synthetic"
 )
 
 // asText gives repositories as text in place of packages.
@@ -100,7 +101,7 @@ func TestEncodedPackages(t *testing.T) {
 // TestDecodeCut checks that what is cut off is refused, wherever that is.
 func TestDecodeCut(t *testing.T) {
 	var b bytes.Buffer
-	list := []Repository{{Index: synthetic(20, 1)}}
+	list := []Repository{{Index: synthetic.Index(20, 1)}}
 	if err := Compile(asText(t, list), "x86_64").Encode(&b); err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"distro.internal/shared/apk"
+	"distro.internal/shared/solve/synthetic"
 )
 
 var (
@@ -36,7 +37,7 @@ func TestAgainstAPK(t *testing.T) {
 	if *judge == "" {
 		return
 	}
-	index := synthetic(*judgeSize, 1)
+	index := synthetic.Index(*judgeSize, 1)
 	if *judgeIndex != "" {
 		index = openIndex(t, *judgeIndex)
 	}

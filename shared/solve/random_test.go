@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"distro.internal/shared/apk"
+	"distro.internal/shared/solve/synthetic"
 )
 
 // A lottery draws small repositories in which every rule has a chance to
@@ -267,13 +268,13 @@ func TestLotteryAgainstAPK(t *testing.T) {
 
 // TestConcurrent solves over one universe from many goroutines.
 func TestConcurrent(t *testing.T) {
-	u := Compile([]Repository{{Index: synthetic(2000, 1)}}, "x86_64")
-	world := []apk.Dependency{dependency("origin3"), dependency("docs")}
+	u := Compile([]Repository{{Index: synthetic.Index(2000, 1)}}, "x86_64")
+	world := []apk.Dependency{{Name: "origin3"}, {Name: "docs"}}
 	want, err := u.Solve(world, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	u = Compile([]Repository{{Index: synthetic(2000, 1)}}, "x86_64")
+	u = Compile([]Repository{{Index: synthetic.Index(2000, 1)}}, "x86_64")
 	var group sync.WaitGroup
 	for range 8 {
 		group.Go(func() {

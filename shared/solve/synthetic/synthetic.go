@@ -1,18 +1,23 @@
-package solve
+// Package synthetic makes indexes of any size to measure and to test solvers
+// with. It knows what the index of a large distribution is like, and nothing of
+// any real one.
+package synthetic
 
 import (
 	"crypto/sha1"
+	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 
 	"distro.internal/shared/apk"
 )
 
-// synthetic makes an index of the shape of a large distribution: origins in
+// Index makes an index of the shape of a large distribution: origins in
 // many versions, each with subpackages; libraries known by soname, commands,
 // documentation and services that come along by themselves, alternatives for
 // the same command, and a few conflicts. Equal seeds give equal indexes.
-func synthetic(entries int, seed uint64) *apk.Index {
+func Index(entries int, seed uint64) *apk.Index {
 	g := &generator{Rand: rand.New(rand.NewPCG(seed, 1)), index: &apk.Index{}}
 	origins := max(entries/(versions*3), 3)
 	for i := range origins {
@@ -110,6 +115,11 @@ func (g *generator) add(p apk.Package) {
 	p.Arch, p.InstalledSize, p.Size = "x86_64", 1, 1
 	p.Checksum = sha1.Sum(fmt.Appendf(nil, "%s-%s", p.Name, p.Version))
 	p.Depends = append([]apk.Dependency(nil), p.Depends...)
+	p.Description = "what " + p.Name + " is good for, in a sentence of common length"
+	p.URL, p.License = "https://"+p.Name+".example.org/", "Apache-2.0 AND MIT"
+	p.Origin, _, _ = strings.Cut(p.Name, "-")
+	p.BuildDate = 1700000000 + int64(len(g.index.Packages))
+	p.Commit = hex.EncodeToString(p.Checksum[:])
 	g.index.Packages = append(g.index.Packages, &p)
 }
 
