@@ -228,7 +228,7 @@ func (s *Store) adopt(p *partial, want Want) (string, error) {
 		}
 		want.SHA256 = got
 	}
-	if err := errors.Join(p.Chmod(0o444), p.Sync()); err != nil {
+	if err := p.Sync(); err != nil {
 		return "", err
 	}
 	name := s.path("sha256", want.SHA256)
@@ -242,7 +242,11 @@ func (s *Store) adopt(p *partial, want Want) (string, error) {
 			return "", err
 		}
 	}
-	return name, os.Rename(p.Name(), name)
+	if err := os.Rename(p.Name(), name); err != nil {
+		return "", err
+	}
+	// Not before: under its first name, others open it for writing to wait for its lock.
+	return name, p.Chmod(0o444)
 }
 
 // Prepared is what Prepare has put together.
