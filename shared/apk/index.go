@@ -235,7 +235,7 @@ func (x *indexParser) line(line string) error {
 	}
 	if x.current == nil {
 		if len(x.slab) == 0 {
-			x.slab = make([]Package, 64)
+			x.slab = make([]Package, min(1+len(x.packages), 64))
 		}
 		x.current, x.slab = &x.slab[0], x.slab[1:]
 	}
@@ -300,7 +300,7 @@ func (x *indexParser) field(c byte, value string) (known bool, err error) {
 func (x *indexParser) dependencies(before []Dependency, value string) ([]Dependency, error) {
 	n := strings.Count(value, " ") + 1
 	if n+len(before) > cap(x.deps)-len(x.deps) {
-		x.deps = make([]Dependency, 0, max(1024, n+len(before)))
+		x.deps = make([]Dependency, 0, max(min(4*len(x.packages), 1024), n+len(before)))
 	}
 	start := len(x.deps)
 	x.deps = append(x.deps, before...)

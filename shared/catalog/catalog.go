@@ -61,8 +61,8 @@ func Open(ctx context.Context, client *repository.Client, arch apk.Arch, sources
 		return compile(ctx, arch, sources, indexes)
 	}
 	shelf := shelf{filepath.Join(client.Cache, "universes")}
-	if body, err := shelf.take(key(arch, sources, indexes)); err == nil {
-		if u, err := solve.Decode(body, describe(sources), arch); err == nil {
+	if body, file, err := shelf.take(key(arch, sources, indexes)); err == nil {
+		if u, err := solve.Decode(body, file, describe(sources), arch); err == nil {
 			return u, nil
 		}
 	}

@@ -284,7 +284,7 @@ func TestCollect(t *testing.T) {
 		}
 	}
 	for i := range keep + 3 {
-		b, err := s.take(cas.DigestOf([]byte{byte(i)}))
+		b, _, err := s.take(cas.DigestOf([]byte{byte(i)}))
 		if i < 3 != errors.Is(err, fs.ErrNotExist) || err == nil && b[0] != byte(i) {
 			t.Errorf("file %d: %q, %v", i, b, err)
 		}

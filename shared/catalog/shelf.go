@@ -36,14 +36,23 @@ var errDamaged = errors.New("damaged")
 
 func (s shelf) name(key cas.Digest) string { return filepath.Join(s.dir, key.Hash) }
 
-// take returns the content of a file. It stays mapped until the process ends:
-// nobody could tell who still has a string of it.
-func (s shelf) take(key cas.Digest) ([]byte, error) {
+// take returns the content of a file twice: mapped, where each part that is
+// looked at, with what lies around it, becomes memory of the process; and to be read. It
+// stays mapped until the process ends: nobody could tell who still has a
+// string of it.
+func (s shelf) take(key cas.Digest) (mapped []byte, file io.ReaderAt, err error) {
 	f, err := os.Open(s.name(key))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	defer f.Close()
+	mapped, err = open(f)
+	if err != nil {
+		return nil, nil, errors.Join(err, f.Close())
+	}
+	return mapped, io.NewSectionReader(f, sealSize, int64(len(mapped))), nil
+}
+
+func open(f *os.File) ([]byte, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err

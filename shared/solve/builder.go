@@ -44,7 +44,7 @@ func (b *builder) done() *table {
 // place in its text.
 func (b *builder) addText(text string, from detail) error {
 	start := b.texts.length()
-	b.texts = append(b.texts, text)
+	b.texts.list = append(b.texts.list, text)
 	return apk.ReadEntries(text, func(at, length int, p *apk.Package) {
 		from.at, from.length = start+uint64(at), uint32(length)
 		b.add(p, from)

@@ -85,7 +85,7 @@ func (u *Universe) Encode(w io.Writer) error {
 			return err
 		}
 	}
-	for _, text := range t.texts {
+	for _, text := range t.texts.list {
 		if _, err := io.WriteString(w, text); err != nil {
 			return err
 		}
@@ -96,10 +96,11 @@ func (u *Universe) Encode(w io.Writer) error {
 // Decode returns the universe that Compile made of these repositories, whose
 // indexes need not be given again, and that Encode wrote. It uses data in
 // place: data must not change, or go, as long as the universe or anything that
-// it has answered is in use.
-func Decode(data []byte, repositories []Repository, arch apk.Arch) (*Universe, error) {
+// it has answered is in use. file has the same bytes, if data lies in memory only
+// as far as it is looked at: what is seldom asked for is read from there.
+func Decode(data []byte, file io.ReaderAt, repositories []Repository, arch apk.Arch) (*Universe, error) {
 	t := &table{}
-	if err := t.decode(data); err != nil {
+	if err := t.decode(data, file); err != nil {
 		return nil, fmt.Errorf("decoding a universe: %w", err)
 	}
 	u := &Universe{arch: arch, tags: []string{""}, table: t}
@@ -109,7 +110,8 @@ func Decode(data []byte, repositories []Repository, arch apk.Arch) (*Universe, e
 
 var errCut = errors.New("cut off")
 
-func (t *table) decode(data []byte) error {
+func (t *table) decode(data []byte, file io.ReaderAt) error {
+	size := len(data)
 	arrays := t.arrays()
 	head := make([]uint64, 1+len(arrays)+1)
 	if len(data) < 8*len(head) {
@@ -136,8 +138,6 @@ func (t *table) decode(data []byte) error {
 	if uint64(len(data)) != head[len(head)-1] || len(t.nodes) != len(t.details)+1 {
 		return errCut
 	}
-	if len(data) > 0 {
-		t.texts = texts{unsafe.String(&data[0], len(data))}
-	}
+	t.texts = texts{file: file, start: int64(size - len(data))}
 	return nil
 }

@@ -33,7 +33,7 @@ func reread(t testing.TB, u *Universe) *Universe {
 	for i := range bare {
 		bare[i].Text = ""
 	}
-	back, err := Decode(b.Bytes(), bare, u.arch)
+	back, err := Decode(b.Bytes(), bytes.NewReader(b.Bytes()), bare, u.arch)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,11 +106,11 @@ func TestDecodeCut(t *testing.T) {
 		t.Fatal(err)
 	}
 	for n := range b.Len() {
-		if _, err := Decode(b.Bytes()[:n], list, "x86_64"); err == nil {
+		if _, err := Decode(b.Bytes()[:n], bytes.NewReader(b.Bytes()), list, "x86_64"); err == nil {
 			t.Fatalf("%d of %d bytes are taken for the whole", n, b.Len())
 		}
 	}
-	if _, err := Decode(append(b.Bytes(), 0), list, "x86_64"); err == nil {
+	if _, err := Decode(append(b.Bytes(), 0), bytes.NewReader(b.Bytes()), list, "x86_64"); err == nil {
 		t.Error("a byte too many is taken for nothing")
 	}
 }

@@ -1,10 +1,11 @@
 package solve
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
+	"io"
 	"slices"
-	"strings"
 	"sync"
 
 	"distro.internal/shared/apk"
@@ -138,21 +139,30 @@ func (e entry) Package() *apk.Package {
 	return e.t.parsed.get(e)
 }
 
-// texts are one behind another.
-type texts []string
+// texts are one behind another: in memory, or in a file, from some place on.
+type texts struct {
+	list  []string
+	file  io.ReaderAt
+	start int64
+}
 
-func (t texts) length() (n uint64) {
-	for _, s := range t {
+func (t *texts) length() (n uint64) {
+	for _, s := range t.list {
 		n += uint64(len(s))
 	}
 	return n
 }
 
-func (t texts) from(at uint64) string {
-	for at >= uint64(len(t[0])) {
-		at, t = at-uint64(len(t[0])), t[1:]
+func (t *texts) read(b []byte, at uint64) error {
+	for _, s := range t.list {
+		if at < uint64(len(s)) {
+			copy(b, s[at:])
+			return nil
+		}
+		at -= uint64(len(s))
 	}
-	return t[0][at:]
+	_, err := t.file.ReadAt(b, t.start+int64(at))
+	return err
 }
 
 // parsed are the packages that were read from the text of a table.
@@ -171,7 +181,12 @@ func (p *parsed) get(e entry) *apk.Package {
 		p.packages = map[int32]*apk.Package{}
 	}
 	d := e.detail()
-	x, err := apk.ParseIndex(strings.NewReader(e.t.texts.from(d.at)[:d.length]))
+	text := make([]byte, d.length)
+	err := e.t.texts.read(text, d.at)
+	var x *apk.Index
+	if err == nil {
+		x, err = apk.ParseIndex(bytes.NewReader(text))
+	}
 	if err == nil && len(x.Packages) != 1 {
 		err = fmt.Errorf("%d packages", len(x.Packages))
 	}
