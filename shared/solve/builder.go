@@ -22,6 +22,7 @@ func newBuilder(base *table, arch apk.Arch, packages int) *builder {
 	}
 	t.nodes = make([]node, 0, packages+1)
 	t.details = make([]detail, 0, packages)
+	t.origins = make([]origin, 0, packages)
 	t.versions.add("", hashOf(""))
 	return &builder{table: t, arch: arch}
 }
@@ -46,31 +47,29 @@ func (b *builder) addText(text string, from detail) error {
 	start := b.texts.length()
 	b.texts.list = append(b.texts.list, text)
 	return apk.ReadEntries(text, func(at, length int, p *apk.Package) {
-		from.at, from.length = start+uint64(at), uint32(length)
-		b.add(p, from)
+		b.add(p, from, origin{at: start + uint64(at), length: uint32(length)})
 	})
 }
 
 // addPackage takes in a package whose fields nobody changes any more.
 func (b *builder) addPackage(p *apk.Package, from detail) {
-	from.at, from.length = uint64(len(b.made)), 0
-	if b.add(p, from) {
+	if b.add(p, from, origin{at: uint64(len(b.made))}) {
 		b.made = append(b.made, p)
 	}
 }
 
-// add takes in a package, of which d tells whence it comes. A package with the
+// add takes in a package, of which d and o tell whence it comes. A package with the
 // checksum of an earlier one is the same package; then add reports false.
-func (b *builder) add(p *apk.Package, d detail) bool {
+func (b *builder) add(p *apk.Package, d detail, o origin) bool {
 	if !p.Checksum.IsZero() {
-		if i, known := b.known.add(b.details, &p.Checksum); known {
+		if i, known := b.known.add(b.origins, &p.Checksum); known {
 			b.details[i].merge(&d)
 			return false
 		}
 	}
 	d.version = b.version(p.Version)
 	d.priority = int32(p.ProviderPriority)
-	d.checksum = p.Checksum
+	o.checksum = p.Checksum
 	if fitFor(p, b.arch) {
 		d.facts |= installable
 	}
@@ -87,6 +86,7 @@ func (b *builder) add(p *apk.Package, d detail) bool {
 	}
 	b.nodes = append(b.nodes, n)
 	b.details = append(b.details, d)
+	b.origins = append(b.origins, o)
 	return true
 }
 
@@ -115,12 +115,8 @@ func unreadable(d apk.Dependency) bool {
 func (b *builder) mentionAll(list []apk.Dependency) {
 	for i := range list {
 		d := &list[i]
-		t := term{version: b.version(d.Version), op: operator(d.Op)}
-		if d.Conflict {
-			t.flags = termConflict
-		}
 		b.mentions = append(b.mentions, b.mention(d.Name))
-		b.terms = append(b.terms, t)
+		b.terms = append(b.terms, newTerm(b.version(d.Version), operator(d.Op), d.Conflict))
 	}
 }
 
@@ -160,34 +156,34 @@ type checksums struct {
 
 // add returns the number of the entry that has the checksum, or notes that the
 // next one will have it.
-func (c *checksums) add(details []detail, sum *apk.Checksum) (i int32, known bool) {
+func (c *checksums) add(entries []origin, sum *apk.Checksum) (i int32, known bool) {
 	if 2*c.count >= len(c.slots) {
-		c.grow(details)
+		c.grow(entries)
 	}
-	slot, i := c.find(details, sum)
+	slot, i := c.find(entries, sum)
 	if i >= 0 {
 		return i, true
 	}
-	c.slots[slot] = int32(len(details)) + 1
+	c.slots[slot] = int32(len(entries)) + 1
 	c.count++
 	return 0, false
 }
 
-func (c *checksums) find(details []detail, sum *apk.Checksum) (slot int, i int32) {
+func (c *checksums) find(entries []origin, sum *apk.Checksum) (slot int, i int32) {
 	mask := len(c.slots) - 1
 	slot = int(binary.LittleEndian.Uint32(sum[:])) & mask
 	for ; ; slot = (slot + 1) & mask {
-		if i = c.slots[slot] - 1; i < 0 || details[i].checksum == *sum {
+		if i = c.slots[slot] - 1; i < 0 || entries[i].checksum == *sum {
 			return slot, i
 		}
 	}
 }
 
-func (c *checksums) grow(details []detail) {
+func (c *checksums) grow(entries []origin) {
 	c.slots = make([]int32, max(1024, 2*len(c.slots)))
-	for i := range details {
-		if sum := &details[i].checksum; !sum.IsZero() {
-			slot, _ := c.find(details, sum)
+	for i := range entries {
+		if sum := &entries[i].checksum; !sum.IsZero() {
+			slot, _ := c.find(entries, sum)
 			c.slots[slot] = int32(i) + 1
 		}
 	}

@@ -29,8 +29,8 @@ func (c *commit) run() {
 	for _, k := range c.problem.installed {
 		c.removeUnneeded(k)
 	}
-	for _, w := range c.world {
-		c.follow(nil, w.dep)
+	for i := range c.world {
+		c.follow(nil, &c.world[i].dep)
 	}
 	for _, k := range c.problem.installed {
 		c.visit(k.name)
@@ -83,9 +83,9 @@ func (c *commit) removeUnneeded(k *pack) {
 }
 
 // follow writes down what a dependency led to.
-func (c *commit) follow(by *pack, d dep) {
+func (c *commit) follow(by *pack, d *dep) {
 	k := d.name.chosen.pack
-	if !fits(d, by, d.name.chosen) {
+	if !fits(*d, by, d.name.chosen) {
 		c.fail(by, failure{kind: unfulfilled, dep: d})
 	}
 	c.visit(d.name)
@@ -110,8 +110,8 @@ func (c *commit) visit(n *name) {
 	}
 	old := k.name.holder
 	c.eachWaiting(old, c.removeStranded)
-	for _, d := range k.depends {
-		c.follow(k, d)
+	for i := range k.depends {
+		c.follow(k, &k.depends[i])
 	}
 	c.write(old, k)
 	c.eachWaiting(k, c.comeAlong)

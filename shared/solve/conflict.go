@@ -68,7 +68,7 @@ func full(p *apk.Package) string { return p.Name + "-" + string(p.Version) }
 type rejection struct {
 	kind       rejectionKind
 	by         *pack
-	dependency dep
+	dependency *dep
 	name       *name
 	claimant   *name
 }
@@ -88,7 +88,7 @@ type failure struct {
 	kind  failureKind
 	name  *name
 	other *pack
-	dep   dep
+	dep   *dep // of the package
 }
 
 type failureKind int8
@@ -243,7 +243,7 @@ func (e *explanation) closedPack(k *pack) (*name, Problem) {
 // cause returns the dependency for which a package was closed.
 func (k *pack) cause() dep {
 	if k.rejection.kind == byDependency {
-		return k.rejection.dependency
+		return *k.rejection.dependency
 	}
 	return dep{}
 }

@@ -206,8 +206,8 @@ func (p *problem) deps(t *table, from, to int32) []dep {
 	deps := p.depBlock[:n:n]
 	p.depBlock = p.depBlock[n:]
 	for i, id := range t.mentions[from:to] {
-		m := &t.terms[int(from)+i]
-		deps[i] = dep{p.nameOf(id), apk.Version(t.versions.at(m.version)), m.op, m.flags&termConflict != 0}
+		m := t.terms[int(from)+i]
+		deps[i] = dep{p.nameOf(id), apk.Version(t.versions.at(m.version())), m.op(), m.conflict()}
 	}
 	return deps
 }

@@ -84,9 +84,9 @@ type packState struct {
 
 func (s *search) run() {
 	s.applyMarks()
-	for _, w := range s.world {
-		if !w.broken {
-			s.constrain(nil, w.dep, w.tags)
+	for i := range s.world {
+		if w := &s.world[i]; !w.broken {
+			s.constrain(nil, &w.dep, w.tags)
 		}
 	}
 	for {
@@ -122,7 +122,7 @@ func fits(d dep, by *pack, c candidate) bool {
 	case apk.Any:
 		return !d.conflict
 	case apk.SameChecksum:
-		return d.dependency().SatisfiedBy(c.version, c.checksum)
+		return d.dependency().SatisfiedBy(c.version, c.origin().checksum)
 	default:
 		return op.Match(c.version, d.version) != d.conflict // SatisfiedBy without the copies
 	}
@@ -146,7 +146,7 @@ func (s *search) possible(d dep, by *pack) bool {
 }
 
 // constrain applies a dependency: of the world, under tags, when by is nil.
-func (s *search) constrain(by *pack, d dep, tags uint64) {
+func (s *search) constrain(by *pack, d *dep, tags uint64) {
 	n := d.name
 	if !d.conflict {
 		if n.demand++; n.demand == 1 {
@@ -154,7 +154,7 @@ func (s *search) constrain(by *pack, d dep, tags uint64) {
 		}
 	}
 	for _, c := range s.candidatesOf(n) {
-		fit := fits(d, by, c)
+		fit := fits(*d, by, c)
 		if !fit {
 			c.conflicts++
 		}
@@ -326,8 +326,9 @@ func (c candidate) selectable() bool {
 }
 
 func (s *search) checkDepends(k *pack) {
-	for _, d := range k.depends {
-		if !s.possible(d, k) {
+	for i := range k.depends {
+		d := &k.depends[i]
+		if !s.possible(*d, k) {
 			s.closePack(k, rejection{kind: byDependency, dependency: d})
 			return
 		}
@@ -394,7 +395,8 @@ func (n *name) tallyProvided(count int, v apk.Version) {
 // propagate applies what all open candidates of n have in common, given one of
 // them and how many they are.
 func (s *search) propagate(n *name, first *pack, options int) {
-	for _, d := range first.depends {
+	for i := range first.depends {
+		d := &first.depends[i]
 		common := d.name.commonDepends == options
 		d.name.commonDepends = 0
 		switch {
@@ -466,8 +468,8 @@ func (s *search) decide(n *name) {
 	for _, d := range k.provides {
 		s.assign(d.name, candidate{k, d.version})
 	}
-	for _, d := range k.depends {
-		s.constrain(k, d, 0)
+	for i := range k.depends {
+		s.constrain(k, &k.depends[i], 0)
 	}
 }
 
@@ -499,8 +501,8 @@ func (s *search) assign(n *name, c candidate) {
 	}
 	n.decided, n.chosen = true, c
 	if c.pack != nil && n.demand == 0 && c.triggered {
-		for _, d := range c.installIf {
-			if !d.name.decided {
+		for i := range c.installIf {
+			if d := &c.installIf[i]; !d.name.decided {
 				s.constrain(c.pack, d, 0)
 			}
 		}

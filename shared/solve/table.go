@@ -46,6 +46,7 @@ type flat struct {
 	mentions []int32
 	terms    []term // of the mentions
 	details  []detail
+	origins  []origin
 }
 
 // A node is an entry's part of the graph: the names in Depends, Provides and
@@ -55,15 +56,28 @@ type node struct {
 	mentions, dependsEnd, provideEnd int32
 }
 
-// A term is what is said of a name where it is mentioned.
-type term struct {
-	version int32 // in versions
-	op      uint8 // in operators
-	flags   uint8 // termConflict
-	_       [2]uint8
+// A term is what is said of a name where it is mentioned: the version by its
+// number, the operator by its place in operators, and whether it is a conflict.
+type term uint32
+
+const (
+	termConflict     = 1
+	termOperator     = 1 // bit
+	termOperatorMask = 15
+	termVersion      = 5 // bit
+)
+
+func newTerm(version int32, op uint8, conflict bool) term {
+	t := term(version)<<termVersion | term(op)<<termOperator
+	if conflict {
+		t |= termConflict
+	}
+	return t
 }
 
-const termConflict = 1
+func (t term) version() int32 { return int32(t >> termVersion) }
+func (t term) op() uint8      { return uint8(t >> termOperator & termOperatorMask) }
+func (t term) conflict() bool { return t&termConflict != 0 }
 
 // operators in the order in which terms number them, which is part of the format.
 var operators = [...]apk.Op{
@@ -74,15 +88,19 @@ var operators = [...]apk.Op{
 // A detail is what the search asks about an entry.
 type detail struct {
 	tags       uint64
-	at         uint64 // in texts; in made when the length is none
-	length     uint32
 	version    int32
 	priority   int32
 	repository int32 // the first that lists it; -1: none
 	standing   int32 // of the repository among all; the lowest is preferred
-	checksum   apk.Checksum
 	facts      facts
 	_          [7]uint8
+}
+
+// An origin is what is asked about few entries, and therefore lies elsewhere.
+type origin struct {
+	at       uint64 // in texts; in made when the length is none
+	length   uint32
+	checksum apk.Checksum
 }
 
 type facts uint8
@@ -109,6 +127,7 @@ func (t *table) entry(i int32) entry {
 
 func (e entry) node() *node     { return &e.t.nodes[e.i] }
 func (e entry) detail() *detail { return &e.t.details[e.i] }
+func (e entry) origin() *origin { return &e.t.origins[e.i] }
 func (e entry) nameID() int32   { return e.t.nodes[e.i].name }
 func (e entry) name() string    { return e.t.nameAt(e.nameID()) }
 func (e entry) version() apk.Version {
@@ -133,8 +152,8 @@ func (e entry) conditional() bool { return e.node().provideEnd < e.t.nodes[e.i+1
 
 // Package returns the package itself, always the same one for an entry.
 func (e entry) Package() *apk.Package {
-	if d := e.detail(); d.length == 0 {
-		return e.t.made[d.at]
+	if o := e.origin(); o.length == 0 {
+		return e.t.made[o.at]
 	}
 	return e.t.parsed.get(e)
 }
@@ -180,9 +199,9 @@ func (p *parsed) get(e entry) *apk.Package {
 	if p.packages == nil {
 		p.packages = map[int32]*apk.Package{}
 	}
-	d := e.detail()
-	text := make([]byte, d.length)
-	err := e.t.texts.read(text, d.at)
+	o := e.origin()
+	text := make([]byte, o.length)
+	err := e.t.texts.read(text, o.at)
 	var x *apk.Index
 	if err == nil {
 		x, err = apk.ParseIndex(bytes.NewReader(text))
@@ -215,7 +234,7 @@ func (r ref) version(e entry) apk.Version {
 	if r.provide < 0 {
 		return e.version()
 	}
-	return apk.Version(e.t.versions.at(e.t.terms[e.node().dependsEnd+r.provide].version))
+	return apk.Version(e.t.versions.at(e.t.terms[e.node().dependsEnd+r.provide].version()))
 }
 
 func (t *table) id(name string) (int32, bool) { return t.idHashed(name, hashOf(name)) }

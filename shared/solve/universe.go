@@ -146,7 +146,7 @@ func (u *Universe) Providers(d apk.Dependency) []*apk.Package {
 	for _, r := range u.table.candidates.of(id) {
 		e := u.table.entry(r.entry)
 		k, v := e.detail(), r.version(e)
-		if k.is(installable) && k.mayServe(u.tagSet(d.Tag)) && d.SatisfiedBy(v, k.checksum) {
+		if k.is(installable) && k.mayServe(u.tagSet(d.Tag)) && d.SatisfiedBy(v, e.origin().checksum) {
 			found = append(found, provider{e, v})
 		}
 	}
