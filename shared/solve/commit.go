@@ -42,7 +42,7 @@ func (c *commit) recordInstalled() {
 	for _, k := range c.problem.installed {
 		k.name.holder, k.name.needed = k, k.name
 		c.candidatesOf(k.name)
-		for _, d := range k.provides {
+		for _, d := range k.provides() {
 			c.candidatesOf(d.name)
 			if d.version != "" {
 				d.name.needed = k.name
@@ -55,7 +55,7 @@ func (c *commit) recordInstalled() {
 }
 
 func (k *pack) addUsers() {
-	for _, d := range k.depends {
+	for _, d := range k.depends() {
 		if !d.conflict && d.name.needed != nil {
 			d.name.needed.users++
 		}
@@ -63,7 +63,7 @@ func (k *pack) addUsers() {
 }
 
 func (c *commit) dropUsers(k *pack) {
-	for _, d := range k.depends {
+	for _, d := range k.depends() {
 		if d.conflict || d.name.needed == nil {
 			continue
 		}
@@ -105,13 +105,13 @@ func (c *commit) visit(n *name) {
 	}
 	k.committed = true
 	c.makeRoom(k.name)
-	for _, d := range k.provides {
+	for _, d := range k.provides() {
 		c.makeRoom(d.name)
 	}
 	old := k.name.holder
 	c.eachWaiting(old, c.removeStranded)
-	for i := range k.depends {
-		c.follow(k, &k.depends[i])
+	for i := range k.depends() {
+		c.follow(k, &k.depends()[i])
 	}
 	c.write(old, k)
 	c.eachWaiting(k, c.comeAlong)
@@ -144,7 +144,7 @@ func (c *commit) eachWaiting(k *pack, do func(*name)) {
 	for _, w := range c.waiting.of(k.name.id) {
 		do(c.nameOf(w))
 	}
-	for _, d := range k.provides {
+	for _, d := range k.provides() {
 		for _, w := range c.waiting.of(d.name.id) {
 			do(c.nameOf(w))
 		}
@@ -157,7 +157,7 @@ func (c *commit) comeAlong(n *name) {
 	if k == nil || n.order == 0 || n.handled {
 		return
 	}
-	for _, d := range k.installIf {
+	for _, d := range k.installIf() {
 		if !d.conflict && !d.name.handled || !fits(d, k, d.name.chosen) {
 			return
 		}
@@ -171,7 +171,7 @@ func (c *commit) removeStranded(n *name) {
 	if k == nil || n.chosen.pack != nil || n.handled || n.gone {
 		return
 	}
-	for _, d := range k.installIf {
+	for _, d := range k.installIf() {
 		if d.name.gone && d.name.chosen.pack == nil {
 			c.removeUnneeded(k)
 			return
@@ -186,7 +186,7 @@ func (c *commit) remove(k *pack) {
 	}
 	n.gone, k.committed = true, true
 	c.removeDependents(k, n)
-	for _, d := range k.provides {
+	for _, d := range k.provides() {
 		c.removeDependents(k, d.name)
 	}
 	c.eachWaiting(k, c.removeStranded)
@@ -202,7 +202,7 @@ func (c *commit) removeDependents(k *pack, n *name) {
 			if !u.is(installed) {
 				continue
 			}
-			for _, d := range u.depends {
+			for _, d := range u.depends() {
 				if k.fulfils(u.pack, d) {
 					c.remove(u.pack)
 				}
@@ -214,9 +214,9 @@ func (c *commit) removeDependents(k *pack, n *name) {
 // fulfils reports whether d, a dependency of by, names k and accepts it.
 func (k *pack) fulfils(by *pack, d dep) bool {
 	if d.name == k.name {
-		return fits(d, nil, candidate{k, k.own})
+		return fits(d, nil, candidate{k, k.entry.version()})
 	}
-	for _, v := range k.provides {
+	for _, v := range k.provides() {
 		if v.name == d.name {
 			return fits(d, by, candidate{k, v.version})
 		}
@@ -228,7 +228,7 @@ func (k *pack) fulfils(by *pack, d dep) bool {
 func (c *commit) write(from, to *pack) {
 	change := Change{}
 	if from != nil {
-		change.Old, change.OldTag = from.Package(), from.oldTag
+		change.Old, change.OldTag = from.Package(), c.oldTag(from)
 	}
 	if to != nil {
 		change.New, change.NewTag = to.Package(), c.tagOf(to)

@@ -270,7 +270,7 @@ func (e *explanation) twice(k *pack) string {
 
 // isConcernedBy reports whether d names the package in any way.
 func (k *pack) isConcernedBy(d dep) bool {
-	return k != nil && (d.name == k.name || slices.ContainsFunc(k.provides, func(v dep) bool { return v.name == d.name }))
+	return k != nil && (d.name == k.name || slices.ContainsFunc(k.provides(), func(v dep) bool { return v.name == d.name }))
 }
 
 // wants lists the dependencies of the world and of what was chosen.
@@ -282,7 +282,7 @@ func (e *explanation) wants(of func(dep) bool) []Want {
 		}
 	}
 	for _, k := range e.order {
-		for _, d := range k.depends {
+		for _, d := range k.depends() {
 			if of(d) && !(d.conflict && fits(d, k, d.name.chosen)) {
 				list = append(list, Want{Dependency: d.dependency(), By: k.Package(), Chain: e.chain(k)})
 			}

@@ -60,7 +60,7 @@ func preferNewest(a, b candidate, f Flags) int {
 		return c
 	}
 	if a.name == b.name {
-		if c := apk.Compare(a.own, b.own); c != 0 {
+		if c := apk.Compare(a.entry.version(), b.entry.version()); c != 0 {
 			return c
 		}
 	}

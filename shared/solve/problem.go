@@ -47,14 +47,24 @@ type name struct {
 type pack struct {
 	entry
 	*detail
-	name      *name
-	own       apk.Version
-	depends   []dep
-	provides  []dep
-	installIf []dep
-	oldTag    string // that it was installed under
+	name       *name
+	deps       []dep // what it depends on, what it provides, and its install_if
+	dependsEnd int32 // in deps
+	provideEnd int32
 
 	packState
+}
+
+func (k *pack) depends() []dep   { return k.deps[:k.dependsEnd] }
+func (k *pack) provides() []dep  { return k.deps[k.dependsEnd:k.provideEnd] }
+func (k *pack) installIf() []dep { return k.deps[k.provideEnd:] }
+
+// oldTag is what it was installed under.
+func (p *problem) oldTag(k *pack) string {
+	if !k.is(installed) {
+		return ""
+	}
+	return p.options.Tags[k.name.text]
 }
 
 // A dep is a dependency with its name looked up.
@@ -188,11 +198,10 @@ func (p *problem) packOf(id int32) *pack {
 	p.packBlock = p.packBlock[1:]
 	p.packs[id] = k
 	e := p.entry(id)
-	k.entry, k.detail, k.name, k.own = e, e.detail(), p.nameOf(e.nameID()), e.version()
+	k.entry, k.detail, k.name = e, e.detail(), p.nameOf(e.nameID())
 	n := e.node()
-	k.depends = p.deps(e.t, n.mentions, n.dependsEnd)
-	k.provides = p.deps(e.t, n.dependsEnd, n.provideEnd)
-	k.installIf = p.deps(e.t, n.provideEnd, e.t.nodes[e.i+1].mentions)
+	k.deps = p.deps(e.t, n.mentions, e.t.nodes[e.i+1].mentions)
+	k.dependsEnd, k.provideEnd = n.dependsEnd-n.mentions, n.provideEnd-n.mentions
 	p.setUp(k)
 	return k
 }
@@ -216,8 +225,7 @@ func (p *problem) deps(t *table, from, to int32) []dep {
 func (p *problem) setUp(k *pack) {
 	k.had = k.tags
 	if k.is(installed) {
-		k.oldTag = p.options.Tags[k.name.text]
-		k.had |= p.u.tagSet(k.oldTag)
+		k.had |= p.u.tagSet(p.oldTag(k))
 	}
 	k.open = k.is(installable) && k.is(available|hollow|installed)
 	k.barred = p.barredFromStart(k.entry)

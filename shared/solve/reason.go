@@ -34,7 +34,7 @@ func (c *commit) reach(k *pack, r reason) bool {
 		return false
 	}
 	c.reasons[k] = r
-	for _, d := range k.depends {
+	for _, d := range k.depends() {
 		if !d.conflict {
 			c.reach(d.name.chosen.pack, reason{by: k, dependency: d.dependency()})
 		}
@@ -45,7 +45,7 @@ func (c *commit) reach(k *pack, r reason) bool {
 // condition returns the last condition of the install_if of k as a reason, if
 // there is a reason for all of them.
 func (c *commit) condition(k *pack) (r reason, complete bool) {
-	for _, d := range k.installIf {
+	for _, d := range k.installIf() {
 		if d.conflict {
 			continue
 		}
@@ -55,5 +55,5 @@ func (c *commit) condition(k *pack) (r reason, complete bool) {
 		}
 		r = reason{by: by, dependency: d.dependency(), installIf: true}
 	}
-	return r, len(k.installIf) > 0
+	return r, len(k.installIf()) > 0
 }

@@ -201,7 +201,7 @@ func (s *search) closePack(k *pack, why rejection) {
 	}
 	k.open = false
 	s.recheckDependents(k.name)
-	for _, d := range k.provides {
+	for _, d := range k.provides() {
 		s.recheckDependents(d.name)
 	}
 	s.recheckWaitingFor(k)
@@ -234,7 +234,7 @@ func (s *search) recheckWaiting(n *name) {
 
 func (s *search) recheckWaitingFor(k *pack) {
 	s.recheckWaiting(k.name)
-	for _, d := range k.provides {
+	for _, d := range k.provides() {
 		s.recheckWaiting(d.name)
 	}
 }
@@ -326,8 +326,8 @@ func (c candidate) selectable() bool {
 }
 
 func (s *search) checkDepends(k *pack) {
-	for i := range k.depends {
-		d := &k.depends[i]
+	for i := range k.depends() {
+		d := &k.depends()[i]
 		if !s.possible(*d, k) {
 			s.closePack(k, rejection{kind: byDependency, dependency: d})
 			return
@@ -343,7 +343,7 @@ func (s *search) checkInstallIf(k *pack) {
 	if !k.triggered {
 		return
 	}
-	for _, d := range k.installIf {
+	for _, d := range k.installIf() {
 		if by := d.name.chosen.pack; by != nil {
 			k.inheritFrom(by)
 		} else {
@@ -353,7 +353,7 @@ func (s *search) checkInstallIf(k *pack) {
 }
 
 func (s *search) holds(k *pack) bool {
-	for _, d := range k.installIf {
+	for _, d := range k.installIf() {
 		if !d.name.decided {
 			if d.conflict {
 				d.name.probed = true
@@ -374,13 +374,13 @@ func (s *search) holds(k *pack) bool {
 // stand at n, so what stands at the number of candidates in the end is common
 // to all.
 func (c candidate) tally(n int) {
-	for _, d := range c.depends {
+	for _, d := range c.depends() {
 		if !d.conflict && d.name.commonDepends == n {
 			d.name.commonDepends = n + 1
 		}
 	}
 	c.name.tallyProvided(n, c.version)
-	for _, d := range c.provides {
+	for _, d := range c.provides() {
 		d.name.tallyProvided(n, d.version)
 	}
 }
@@ -395,8 +395,8 @@ func (n *name) tallyProvided(count int, v apk.Version) {
 // propagate applies what all open candidates of n have in common, given one of
 // them and how many they are.
 func (s *search) propagate(n *name, first *pack, options int) {
-	for i := range first.depends {
-		d := &first.depends[i]
+	for i := range first.depends() {
+		d := &first.depends()[i]
 		common := d.name.commonDepends == options
 		d.name.commonDepends = 0
 		switch {
@@ -412,11 +412,11 @@ func (s *search) propagate(n *name, first *pack, options int) {
 		}
 	}
 	s.claim(first.name, n, options)
-	for _, d := range first.provides {
+	for _, d := range first.provides() {
 		s.claim(d.name, n, options)
 	}
 	first.name.commonVirtual = false
-	for _, d := range first.provides {
+	for _, d := range first.provides() {
 		d.name.commonVirtual = false
 	}
 }
@@ -438,7 +438,7 @@ func (s *search) claim(claimed, n *name, options int) {
 }
 
 func (c candidate) goesWith(n *name, virtual bool) bool {
-	for _, d := range c.provides {
+	for _, d := range c.provides() {
 		if d.name == n || virtual && d.version == "" {
 			return true
 		}
@@ -464,12 +464,12 @@ func (s *search) decide(n *name) {
 	case !k.tagOK:
 		s.fail(k, failure{kind: chosenUntagged})
 	}
-	s.assign(k.name, candidate{k, k.own})
-	for _, d := range k.provides {
+	s.assign(k.name, candidate{k, k.entry.version()})
+	for _, d := range k.provides() {
 		s.assign(d.name, candidate{k, d.version})
 	}
-	for i := range k.depends {
-		s.constrain(k, &k.depends[i], 0)
+	for i := range k.depends() {
+		s.constrain(k, &k.depends()[i], 0)
 	}
 }
 
@@ -501,8 +501,8 @@ func (s *search) assign(n *name, c candidate) {
 	}
 	n.decided, n.chosen = true, c
 	if c.pack != nil && n.demand == 0 && c.triggered {
-		for i := range c.installIf {
-			if d := &c.installIf[i]; !d.name.decided {
+		for i := range c.installIf() {
+			if d := &c.installIf()[i]; !d.name.decided {
 				s.constrain(c.pack, d, 0)
 			}
 		}
