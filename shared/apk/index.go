@@ -172,8 +172,8 @@ func ParseIndex(r io.Reader) (*Index, error) {
 	return &Index{Packages: packages}, nil
 }
 
-// readAll is io.ReadAll for what is large: it asks for the size first, and
-// grows in larger steps.
+// readAll is io.ReadAll for what is large: it asks first what size is likely,
+// and grows in larger steps.
 func readAll(r io.Reader) ([]byte, error) {
 	var b bytes.Buffer
 	if l, ok := r.(interface{ Len() int }); ok {

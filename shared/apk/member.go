@@ -186,6 +186,22 @@ func (s *sums) Write(p []byte) (int, error) {
 
 func (s *sums) checksum() Checksum { return Checksum(s.sha1.Sum(nil)) }
 
+// likely is a member that tells how long it may be, if it is the large one: the
+// text of an index shrinks to between a fourth and a sixth. Nothing is said of
+// a stream whose length nobody knows.
+type likely struct {
+	*members
+	large bool
+}
+
+func (l likely) Len() int {
+	rest, ok := l.tap.r.(interface{ Len() int })
+	if !ok || !l.large {
+		return 0
+	}
+	return int(min(6*int64(rest.Len()), l.left))
+}
+
 // head reads the signature sections, if there are any, and the section behind
 // them, uncompressed and unverified.
 func (m *members) head(limit int64, raw io.Writer) ([]signature, []byte, *sums, error) {
@@ -206,7 +222,7 @@ func (m *members) head(limit int64, raw io.Writer) ([]signature, []byte, *sums, 
 		if err != nil {
 			return nil, nil, nil, err
 		}
-		body, err := readAll(m)
+		body, err := readAll(likely{m, signatures != nil})
 		if err != nil {
 			return nil, nil, nil, err
 		}
