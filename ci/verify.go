@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -73,7 +74,7 @@ func (w *world) verify(ctx context.Context, s surroundings, o *workspaceFlags, n
 	}
 	r := report.New(report.Config{Out: s.stdout, JSON: o.json, Total: len(actions)})
 	defer r.Close()
-	_, err = run.Run(ctx, actions, run.Options{OnEvent: r.Event})
+	_, err = run.Run(ctx, actions, run.Options{Jobs: runtime.NumCPU(), OnEvent: r.Event})
 	r.Summary()
 	return err
 }

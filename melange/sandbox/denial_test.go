@@ -271,6 +271,14 @@ func TestAsOrdinaryUser(t *testing.T) {
 	cmd := exec.Command(filepath.Join(probes, "tests"), args...)
 	cmd.Dir = tmp
 	cmd.Env = append(os.Environ(), probesVariable+"="+probes, "TMPDIR="+tmp, "HOME="+tmp)
+	if emulator := os.Getenv(emulatorVariable); emulator != "" {
+		// It may lie in a folder that is root's alone.
+		program, err := os.ReadFile(emulator)
+		must(t, err)
+		open := filepath.Join(tmp, "qemu-aarch64")
+		must(t, os.WriteFile(open, program, 0o755))
+		cmd.Env = append(cmd.Env, emulatorVariable+"="+open)
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: unprivileged, Gid: unprivileged}}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
