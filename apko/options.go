@@ -169,7 +169,7 @@ func (m *machine) builder(o *options) (*build.Builder, error) {
 	b := &build.Builder{
 		CAS:    cas.Store{Dir: filepath.Join(cache, "cas")},
 		Client: &repository.Client{Cache: filepath.Join(cache, "apk"), Offline: o.offline, Credentials: credentials},
-		Tool:   "apko " + release(),
+		Tool:   "apko", // no version: a release of the tool alone changes no image
 	}
 	b.Created, err = m.created(o.buildDate)
 	return b, err
