@@ -72,6 +72,9 @@ func (w *world) affected(o *workspaceFlags, base string) ([]effect, error) {
 	if err := checkout(w.dir, base, before); err != nil {
 		return nil, fmt.Errorf("reading the workspace at %s: %w", base, err)
 	}
+	if err := w.lendKeys(before); err != nil {
+		return nil, err
+	}
 	config, err := graph.ReadConfig(filepath.Join(before, o.file))
 	if err != nil {
 		return nil, fmt.Errorf("reading the workspace at %s: %w", base, err)
@@ -81,6 +84,32 @@ func (w *world) affected(o *workspaceFlags, base string) ([]effect, error) {
 		return nil, fmt.Errorf("reading the workspace at %s: %w", base, err)
 	}
 	return compare(old, before, w.graph, w.dir)
+}
+
+// lendKeys gives another state of the workspace the public keys that a run puts
+// into it: git need not have them, and no branch changes them.
+func (w *world) lendKeys(dir string) error {
+	if w.config.Keys == "" {
+		return nil
+	}
+	keys, err := filepath.Glob(filepath.Join(w.path(w.config.Keys), "*.pub"))
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		public, err := os.ReadFile(key)
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(dir, w.config.Keys, filepath.Base(key))
+		if _, err := os.Lstat(to); err == nil {
+			continue // git has it
+		}
+		if err := writeIfOther(to, public, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // compare lists the effects in the order in which nodes are made, what is gone last.
