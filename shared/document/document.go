@@ -3,6 +3,7 @@
 // It knows YAML and where in a file each value stands. A file is decoded strictly into Go structs; a mistake is an
 // [Error] that names file, line and column and, where it can, the word that was meant; all mistakes of a file are
 // reported at once. Scalars decoded as text keep the form in which they were written, so version: 1.10 stays "1.10".
+// An [Editor] changes values in a file and leaves all else as people wrote it.
 // It refuses to know what the files mean.
 package document
 
@@ -13,8 +14,10 @@ import (
 	"io"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -115,13 +118,14 @@ type Document struct {
 
 // source is the text of a file, kept to find positions inside multi-line scalars.
 type source struct {
-	file string
-	data []byte
+	file  string
+	data  []byte
+	ascii bool // characters are bytes
 }
 
 // Parse reads one YAML document. The file name is used in positions only.
 func Parse(file string, data []byte) (*Document, error) {
-	doc := &Document{src: &source{file: file, data: data}}
+	doc := &Document{src: &source{file: file, data: data, ascii: !slices.ContainsFunc(data, func(c byte) bool { return c >= utf8.RuneSelf })}}
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var node yaml.Node
 	switch err := dec.Decode(&node); {
@@ -228,7 +232,27 @@ func decodeNode(src *source, node *yaml.Node, v any, lenient bool) error {
 	return d.errs.Err()
 }
 
-func (s *source) pos(n *yaml.Node) Pos { return Pos{File: s.file, Line: n.Line, Col: n.Column} }
+func (s *source) pos(n *yaml.Node) Pos {
+	p := Pos{File: s.file, Line: n.Line, Col: n.Column}
+	if s.ascii {
+		return p
+	}
+	// The library counts characters, and not the mark of the byte order.
+	start := s.offset(Pos{Line: n.Line, Col: 1})
+	if start < 0 {
+		return p
+	}
+	at := start
+	if start == 0 && bytes.HasPrefix(s.data, byteOrderMark) {
+		at = len(byteOrderMark)
+	}
+	for range n.Column - 1 {
+		_, size := utf8.DecodeRune(s.data[at:])
+		at += size
+	}
+	p.Col = at - start + 1
+	return p
+}
 
 // resolve follows an alias to the value it stands for.
 func resolve(n *yaml.Node) *yaml.Node {
