@@ -188,6 +188,20 @@ func (a *Agent) Close() error {
 	return a.group.remove()
 }
 
+// Own gives a folder, and all below it, to the id that commands have. Links are not followed.
+func (a *Agent) Own(dir string) error {
+	a.turn.Lock()
+	defer a.turn.Unlock()
+	r, err := a.ask(request{Own: dir})
+	if err == nil && r.Error != "" {
+		err = errors.New(r.Error)
+	}
+	if err != nil {
+		return fmt.Errorf("changing the owner of %s in the sandbox: %w", dir, err)
+	}
+	return nil
+}
+
 // Tar writes a folder of the environment as a tar: owners, modes, capabilities and hard links as they are
 // seen inside, which is not how they lie on the disk. Nothing runs meanwhile.
 func (a *Agent) Tar(ctx context.Context, dir string, w io.Writer) error {

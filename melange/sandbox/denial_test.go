@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"context"
 	"net"
 	"os"
 	"os/exec"
@@ -243,12 +244,13 @@ func TestNoGain(t *testing.T) {
 	if owners() == 1 {
 		return // there is nobody else to be
 	}
-	a := start(t, Sandbox{})
+	upper := t.TempDir()
+	t.Cleanup(func() { Remove(context.Background(), upper) })
+	a := start(t, Sandbox{Upper: filepath.Join(upper, "u")})
 	expect(t, a, "chmod", "4755", "/bin/probe")
-	var out strings.Builder
-	must(t, a.Run(t.Context(), Command{Args: []string{"/bin/probe", "euid"}, UID: 1000, GID: 1000, Stdout: &out}))
-	if out.String() != "1000\n" {
-		t.Errorf("became %s", out.String())
+	must(t, a.Close())
+	if out := expect(t, start(t, Sandbox{Upper: filepath.Join(upper, "u"), UID: 1000, GID: 1000}), "euid"); out != "1000" {
+		t.Errorf("became %s", out)
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 type guest struct {
 	wire         *wire
 	launchers    launchers
+	who          identity
 	setgroups    bool       // commands may change their groups
 	measured     []*os.File // folders of the host whose size is limited
 	memoryMounts []string   // filesystems whose content counts as memory
@@ -75,6 +76,8 @@ func (g *guest) serve() error {
 			g.run(r.Run, files)
 		case r.Tar != "":
 			go g.tar(r.Tar, files)
+		case r.Own != "":
+			g.own(r.Own)
 		}
 	}
 }
@@ -167,12 +170,13 @@ func (g *guest) start(r *run, files []*os.File) (int, error) {
 	} else if !info.IsDir() {
 		return 0, &fs.PathError{Op: "chdir", Path: r.Dir, Err: syscall.ENOTDIR}
 	}
-	attr := &syscall.ProcAttr{Dir: r.Dir, Env: r.Env, Sys: &syscall.SysProcAttr{Setsid: true}}
-	if r.UID != 0 || r.GID != 0 {
-		attr.Sys.Credential = &syscall.Credential{Uid: uint32(r.UID), Gid: uint32(r.GID), NoSetGroups: !g.setgroups}
+	attr := &syscall.ProcAttr{Dir: r.Dir, Env: r.Env}
+	who := g.who.orRoot(r.Root)
+	if attr.Sys, err = who.attributes(g.setgroups); err != nil {
+		return 0, err
 	}
 	if r.TTY {
-		master, slave, err := openTerminal(r.UID, r.GID)
+		master, slave, err := openTerminal(who)
 		if err != nil {
 			return 0, fmt.Errorf("making a terminal: %w", err)
 		}
@@ -243,7 +247,7 @@ func lookPath(name string, env []string, dir string) (string, error) {
 	return "", &exec.Error{Name: name, Err: errors.New("not found in the PATH of the command's environment")}
 }
 
-func openTerminal(uid, gid int) (master, slave *os.File, err error) {
+func openTerminal(who identity) (master, slave *os.File, err error) {
 	master, err = os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil, err
@@ -261,10 +265,29 @@ func openTerminal(uid, gid int) (master, slave *os.File, err error) {
 	if err != nil {
 		return nil, nil, errors.Join(err, master.Close())
 	}
-	if uid != 0 || gid != 0 {
-		err = os.Chown(name, uid, gid)
+	return master, slave, who.own(name)
+}
+
+// own makes the commands' id the owner. Where there is only one, it is already.
+func (i identity) own(name string) error {
+	if i.Alias || i.root() {
+		return nil
 	}
-	return master, slave, err
+	return os.Lchown(name, i.UID, i.GID)
+}
+
+// own changes owners by the names inside, while nothing else runs.
+func (g *guest) own(dir string) {
+	var answer reply
+	if err := filepath.WalkDir(dir, func(name string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return g.who.own(name)
+	}); err != nil {
+		answer.Error = err.Error()
+	}
+	g.wire.send(answer)
 }
 
 // tar writes the folder. It is read by its names inside, and nothing else runs that could change them meanwhile.

@@ -24,7 +24,8 @@ const idRange = 65536
 //   - root maps 0..65535 to themselves (or as many as its own namespace has), so files keep their owners on disk;
 //   - a user with a range in /etc/subuid and /etc/subgid is root inside, and has that range as 1 and up; the
 //     setuid helpers newuidmap and newgidmap write the maps;
-//   - any other user is root inside, and the only one: chown to anyone else is an error there.
+//   - any other user is root inside, and the only one: chown to anyone else is an error there, and commands that are to
+//     be somebody else are the same one under another number.
 type mapping struct {
 	uids, gids []syscall.SysProcIDMap
 	helpers    bool // newuidmap and newgidmap have to write it
@@ -107,6 +108,11 @@ func (m mapping) check(uid, gid int) error {
 	}
 	return fmt.Errorf("the sandbox has no id %d:%d; for more than root, give this user ranges in /etc/subuid and /etc/subgid, "+
 		"and install newuidmap and newgidmap (package uidmap or shadow)", uid, gid)
+}
+
+// single says that there is only one id.
+func (m mapping) single() bool {
+	return len(m.uids) == 1 && m.uids[0].Size == 1 && len(m.gids) == 1 && m.gids[0].Size == 1
 }
 
 func exists(ids []syscall.SysProcIDMap, id int) bool {

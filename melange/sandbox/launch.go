@@ -61,22 +61,6 @@ func (l launcher) do(work func()) {
 	<-done
 }
 
-// keptCapabilities is all that is left to root inside: what it takes to act as the owner of files of any id, to
-// become another of the mapped ids, and to end processes. What administrates the namespaces themselves (and so
-// reaches large parts of the kernel) is gone: mounts, network, tracing, devices.
-var keptCapabilities = []uintptr{
-	unix.CAP_CHOWN,            // install -o, tar as root
-	unix.CAP_DAC_OVERRIDE,     // root writes where the mode says no
-	unix.CAP_FOWNER,           // chmod, utimes and sticky folders of other owners
-	unix.CAP_FSETID,           // setuid bits survive chown
-	unix.CAP_KILL,             // test suites signal processes of other ids
-	unix.CAP_NET_BIND_SERVICE, // servers under test, in the private network
-	unix.CAP_SETFCAP,          // setcap on what is packaged
-	unix.CAP_SETGID,           // su, daemons that drop root
-	unix.CAP_SETUID,
-	unix.CAP_SYS_CHROOT, // some test suites; a chroot inside leads nowhere else
-}
-
 // confine gives up for good what commands must not have. It holds for what this thread forks from now on.
 func confine(p policy) error {
 	// By now the caller has put this process into the group that is to be the top.
@@ -93,31 +77,13 @@ func confine(p policy) error {
 	if _, err := unix.KeyctlInt(unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0); err != nil && err != unix.ENOSYS {
 		return fmt.Errorf("making a session keyring: %w", err)
 	}
-	if err := dropCapabilities(); err != nil {
+	if err := dropCapabilities(p.Identity.Capabilities); err != nil {
 		return err
 	}
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("setting no_new_privs: %w", err)
 	}
-	return install(filter())
-}
-
-// dropCapabilities bounds what root gets when it executes something.
-func dropCapabilities() error {
-	kept := make(map[uintptr]bool)
-	for _, c := range keptCapabilities {
-		kept[c] = true
-	}
-	for c := uintptr(0); ; c++ {
-		if kept[c] {
-			continue
-		}
-		if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err == unix.EINVAL {
-			return nil // beyond the last one the kernel knows
-		} else if err != nil {
-			return fmt.Errorf("dropping capability %d: %w", c, err)
-		}
-	}
+	return install(filter(p.Identity))
 }
 
 // install makes the program of system calls' filter this thread's.

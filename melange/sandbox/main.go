@@ -65,7 +65,7 @@ func setup(w *wire) error {
 		return fmt.Errorf("reading the policy: %w", err)
 	}
 	unix.Umask(0o022)
-	g := &guest{wire: w, setgroups: maySetGroups(), memoryMounts: memoryMounts(r.Policy.Lines)}
+	g := &guest{wire: w, who: r.Policy.Identity, setgroups: maySetGroups(), memoryMounts: memoryMounts(r.Policy.Lines)}
 	var err error
 	if g.measured, err = openFolders(r.Policy.Measured); err != nil {
 		return err

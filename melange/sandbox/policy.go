@@ -13,6 +13,7 @@ type policy struct {
 	Processors int      `json:",omitempty"` // that commands see and use; 0 is all
 	Network    bool     `json:",omitempty"` // commands may ask for the caller's
 	Measured   []string `json:",omitempty"` // folders of the host whose size is limited
+	Identity   identity // of commands
 }
 
 // operation is one line of a policy: what appears where. The caller writes the list, the setup stage

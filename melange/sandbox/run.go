@@ -24,9 +24,6 @@ func (a *Agent) Run(ctx context.Context, c Command) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("running %s: %w", c.Args[0], context.Cause(ctx))
 	}
-	if err := a.ids.check(c.UID, c.GID); err != nil {
-		return fmt.Errorf("running %s: %w", c.Args[0], err)
-	}
 	s, inside, err := newStreams(c, a.limits.Output)
 	if err != nil {
 		return fmt.Errorf("running %s: %w", c.Args[0], err)
@@ -60,7 +57,7 @@ type ending struct {
 }
 
 func (c Command) request(env []string, l Limits) *run {
-	r := &run{Args: c.Args, Env: environment(env, c.Env), Dir: c.Dir, UID: c.UID, GID: c.GID, TTY: c.TTY, Network: c.Network, Limits: l}
+	r := &run{Args: c.Args, Env: environment(env, c.Env), Dir: c.Dir, TTY: c.TTY, Root: c.Root, Network: c.Network, Limits: l}
 	if r.Dir == "" {
 		r.Dir = "/"
 	}

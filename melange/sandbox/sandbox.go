@@ -48,8 +48,10 @@ type Sandbox struct {
 	// that architecture run inside as if they were native. Nothing is registered on the host.
 	Emulators map[string]string
 
-	Limits Limits
-	Env    []string // of every command, "key=value"; nothing is inherited
+	Limits       Limits
+	UID, GID     int // of commands, as seen inside; ids beyond the mapped range are refused
+	Capabilities Capabilities
+	Env          []string // of every command, "key=value"; nothing is inherited
 }
 
 // Kind says what a mount shows.
@@ -90,7 +92,7 @@ type Command struct {
 	Dir  string   // "/" when empty
 	Env  []string // after the sandbox's; the last of equal keys wins
 
-	UID, GID int // as seen inside; ids beyond the mapped range are refused
+	Root bool // whoever other commands are
 
 	// Network runs the command in the caller's network, if the sandbox permits; else there is only a loopback.
 	Network bool
@@ -146,6 +148,10 @@ func (s *Sandbox) enter(ctx context.Context, policy *policy) (*Agent, error) {
 		return nil, fmt.Errorf("starting the sandbox: %w", err)
 	}
 	agent.env = s.Env
+	if policy.Identity, err = s.identity(agent.ids); err != nil {
+		agent.Close()
+		return nil, fmt.Errorf("starting the sandbox: %w", err)
+	}
 	if err := agent.enter(policy); err != nil {
 		agent.Close()
 		return nil, fmt.Errorf("starting the sandbox: %w", err)

@@ -1,6 +1,8 @@
 package sandbox
 
 import (
+	"slices"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -11,9 +13,6 @@ import (
 
 // forbidden fail with EPERM: the call exists, and is not for you.
 var forbidden = []uintptr{
-	// mounts and namespaces
-	unix.SYS_MOUNT, unix.SYS_UMOUNT2, unix.SYS_PIVOT_ROOT, unix.SYS_MOVE_MOUNT, unix.SYS_OPEN_TREE, unix.SYS_OPEN_TREE_ATTR,
-	unix.SYS_MOUNT_SETATTR, unix.SYS_FSOPEN, unix.SYS_FSCONFIG, unix.SYS_FSMOUNT, unix.SYS_FSPICK, unix.SYS_SETNS,
 	// files by handle, past every folder's permissions
 	unix.SYS_OPEN_BY_HANDLE_AT, unix.SYS_NAME_TO_HANDLE_AT,
 	// keys are not namespaced well
@@ -25,6 +24,12 @@ var forbidden = []uintptr{
 	unix.SYS_REBOOT, unix.SYS_SWAPON, unix.SYS_SWAPOFF, unix.SYS_ACCT, unix.SYS_QUOTACTL, unix.SYS_QUOTACTL_FD,
 	unix.SYS_SETTIMEOFDAY, unix.SYS_CLOCK_SETTIME, unix.SYS_ADJTIMEX, unix.SYS_CLOCK_ADJTIME, unix.SYS_VHANGUP,
 	unix.SYS_FANOTIFY_INIT, unix.SYS_NFSSERVCTL,
+}
+
+// administration is forbidden as well, but to those who have CAP_SYS_ADMIN: mounts and namespaces.
+var administration = []uintptr{
+	unix.SYS_MOUNT, unix.SYS_UMOUNT2, unix.SYS_PIVOT_ROOT, unix.SYS_MOVE_MOUNT, unix.SYS_OPEN_TREE, unix.SYS_OPEN_TREE_ATTR,
+	unix.SYS_MOUNT_SETATTR, unix.SYS_FSOPEN, unix.SYS_FSCONFIG, unix.SYS_FSMOUNT, unix.SYS_FSPICK, unix.SYS_SETNS,
 }
 
 // missing fail with ENOSYS: callers have a fallback for kernels without them.
@@ -57,8 +62,8 @@ const (
 	dataArgs   = 16
 )
 
-// filter assembles the program that the kernel runs before each system call.
-func filter() []unix.SockFilter {
+// filter assembles the program that the kernel runs before each system call of a command.
+func filter(who identity) []unix.SockFilter {
 	var p program
 	p.load(dataArch)
 	p.unlessEqual(nativeArch, unix.SECCOMP_RET_KILL_PROCESS) // another ABI's numbers mean other calls
@@ -70,11 +75,20 @@ func filter() []unix.SockFilter {
 	for _, nr := range nativeForbidden {
 		p.ifEqual(uint32(nr), errno(unix.EPERM))
 	}
+	if !who.administrates() {
+		for _, nr := range administration {
+			p.ifEqual(uint32(nr), errno(unix.EPERM))
+		}
+		flags := uint32(namespaceFlags)
+		if who.Alias { // commands are started behind the filter
+			flags &^= unix.CLONE_NEWUSER
+		}
+		p.call(unix.SYS_CLONE, 0, func(p *program) { p.ifAny(flags, errno(unix.EPERM)) })
+		p.call(unix.SYS_UNSHARE, 0, func(p *program) { p.ifAny(unshareFlags, errno(unix.EPERM)) })
+	}
 	for _, nr := range missing {
 		p.ifEqual(uint32(nr), errno(unix.ENOSYS))
 	}
-	p.call(unix.SYS_CLONE, 0, func(p *program) { p.ifAny(namespaceFlags, errno(unix.EPERM)) })
-	p.call(unix.SYS_UNSHARE, 0, func(p *program) { p.ifAny(unshareFlags, errno(unix.EPERM)) })
 	p.call(unix.SYS_IOCTL, 1, func(p *program) {
 		for _, request := range deniedIoctls {
 			p.ifEqual(request, errno(unix.EPERM))
@@ -84,6 +98,9 @@ func filter() []unix.SockFilter {
 		p.call(nr, 0, func(p *program) {
 			for _, family := range families {
 				p.ifEqual(family, unix.SECCOMP_RET_ALLOW)
+			}
+			if slices.Contains(who.Capabilities, unix.CAP_NET_RAW) {
+				p.ifEqual(unix.AF_PACKET, unix.SECCOMP_RET_ALLOW)
 			}
 			p.end(errno(unix.EAFNOSUPPORT))
 		})

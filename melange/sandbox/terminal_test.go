@@ -52,7 +52,7 @@ func TestTerminalInterrupt(t *testing.T) {
 
 // TestCallersTerminal: the size is handed on, and raw mode does not stay.
 func TestCallersTerminal(t *testing.T) {
-	master, slave, err := openTerminal(0, 0)
+	master, slave, err := openTerminal(identity{})
 	must(t, err)
 	defer master.Close()
 	defer slave.Close()

@@ -18,18 +18,19 @@ type request struct {
 	Policy *policy  `json:",omitempty"` // to the setup stage, once
 	Run    *run     `json:",omitempty"` // with stdin, stdout, stderr; none of them for a terminal
 	Tar    string   `json:",omitempty"` // with the stream to write to
+	Own    string   `json:",omitempty"` // a folder that commands are to own
 	Remove []string `json:",omitempty"` // to the remove stage
 	Kill   bool     `json:",omitempty"` // whatever runs
 }
 
 type run struct {
-	Args     []string
-	Env      []string
-	Dir      string
-	UID, GID int
-	TTY      bool
-	Network  bool
-	Limits   Limits
+	Args    []string
+	Env     []string
+	Dir     string
+	TTY     bool
+	Root    bool
+	Network bool
+	Limits  Limits
 }
 
 // reply answers every request but Kill.

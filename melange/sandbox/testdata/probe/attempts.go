@@ -247,7 +247,7 @@ var attempts = map[string]tool{
 	"inet":   socket(unix.AF_INET, unix.SOCK_STREAM, 0),
 
 	"mount":         call(unix.SYS_MOUNT, tmpfs, text, tmpfs, 0, 0),
-	"umount":        call(unix.SYS_UMOUNT2, pointer("/proc/kcore"), unix.MNT_DETACH),
+	"umount":        call(unix.SYS_UMOUNT2, pointer("/proc/sys"), unix.MNT_DETACH),
 	"pivot_root":    call(unix.SYS_PIVOT_ROOT, text, text),
 	"fsopen":        call(unix.SYS_FSOPEN, tmpfs, 0),
 	"fspick":        call(unix.SYS_FSPICK, here, text, 0),
