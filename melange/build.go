@@ -48,7 +48,7 @@ func (o *buildOptions) build(ctx context.Context, s surroundings, file string) e
 	if err != nil {
 		return err
 	}
-	builder.Lint = o.policy
+	builder.Lint, builder.Record = o.policy, true
 	if err := o.policy.Check(); err != nil {
 		return err
 	}

@@ -3,8 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -73,35 +71,11 @@ func lintFiles(s surroundings, policy lint.Policy, files []string) error {
 	return nil
 }
 
-// openPackage reads a package of whoever's key, with its files in memory. That
-// they are what its metadata says is checked.
+// openPackage reads a package of whoever's key: what it says of itself, and its files.
 func openPackage(file string) (*apk.Package, *filetree.Tree, error) {
-	f, err := os.Open(file)
+	c, err := openContent(file)
 	if err != nil {
 		return nil, nil, err
 	}
-	defer f.Close()
-	r, err := apk.Open(f, apk.Verify{Insecure: true})
-	if err != nil {
-		return nil, nil, err
-	}
-	tree := filetree.New()
-	for {
-		e, content, err := r.Next()
-		if err == io.EOF {
-			return r.Package, tree, nil
-		} else if err != nil {
-			return nil, nil, err
-		}
-		if e.IsRegular() {
-			data, err := io.ReadAll(content)
-			if err != nil {
-				return nil, nil, fmt.Errorf("reading %s: %w", e.Path, err)
-			}
-			e.Open = filetree.Bytes(data)
-		}
-		if err := tree.Put(*e); err != nil {
-			return nil, nil, err
-		}
-	}
+	return c.Package, c.tree, nil
 }

@@ -93,7 +93,7 @@ func TestScript(t *testing.T) {
 			}
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"edit": edit, "install": install},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"edit": edit, "install": install, "control": control},
 	})
 }
 
@@ -119,4 +119,15 @@ func edit(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("%s does not say %q", args[0], args[1])
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.ReplaceAll(text, args[1], args[2])), 0o644))
+}
+
+// control prints a file of a package's control section: control PACKAGE FILE.
+func control(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: control PACKAGE FILE")
+	}
+	c, err := openContent(ts.MkAbs(args[0]))
+	ts.Check(err)
+	_, err = ts.Stdout().Write(c.Control[args[1]])
+	ts.Check(err)
 }

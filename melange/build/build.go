@@ -36,6 +36,7 @@ type Builder struct {
 	Limits  sandbox.Limits // of a step, where the recipe says nothing else
 	Lint    lint.Policy    // what packages are looked at for
 	Epoch   int64          // SOURCE_DATE_EPOCH from outside, in seconds; 0: the newest file of the sources
+	Record  bool           // packages say what they were built in, see Record
 
 	// Emulator returns a static user-mode emulator that runs programs of an
 	// architecture on this machine. It is asked when something is built for

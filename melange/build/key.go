@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -63,7 +65,7 @@ func addSurroundings(k *cas.Key, job Job) error {
 }
 
 // packageKey names what packages are a function of once their trees are there.
-func (b *Builder) packageKey(job Job, trees *trees) *cas.Key {
+func (b *Builder) packageKey(job Job, trees *trees) (*cas.Key, error) {
 	p := job.Plan
 	k := cas.NewKey(packageAction)
 	k.Add("arch", string(p.Arch))
@@ -89,7 +91,11 @@ func (b *Builder) packageKey(job Job, trees *trees) *cas.Key {
 	for _, t := range trees.outputs {
 		k.Add("tree "+t.Name, t.Digest.String())
 	}
-	return k
+	extra, err := b.extra(job, trees.epoch)
+	for _, name := range slices.Sorted(maps.Keys(extra)) {
+		k.Add("file "+name, cas.DigestOf(extra[name]).Hash)
+	}
+	return k, err
 }
 
 // fileDigest covers a file's content and whether it can be executed.

@@ -48,9 +48,13 @@ func (b *Builder) pack(ctx context.Context, job Job, t *trees) ([]Package, []lin
 	if err != nil {
 		return nil, nil, err
 	}
+	extra, err := b.extra(job, t.epoch)
+	if err != nil {
+		return nil, nil, err
+	}
 	packages := make([]Package, len(t.outputs))
 	for i, o := range job.Plan.Outputs {
-		if packages[i], err = b.packOne(ctx, job, t.epoch, o, siblings, i); err != nil {
+		if packages[i], err = b.packOne(ctx, job, t.epoch, o, siblings, i, extra); err != nil {
 			return nil, nil, fmt.Errorf("packaging %s: %w", o.Name, err)
 		}
 	}
@@ -100,7 +104,21 @@ func testPipelines(plan *recipe.Plan, output string) []string {
 	return names
 }
 
-func (b *Builder) packOne(ctx context.Context, job Job, epoch int64, o recipe.Output, siblings []scan.Package, i int) (Package, error) {
+// extra are the files of the control section that apk does not look at, the
+// same for all packages of a job.
+func (b *Builder) extra(job Job, epoch int64) (map[string][]byte, error) {
+	if !b.Record {
+		return nil, nil
+	}
+	r, err := b.record(job, epoch)
+	if err != nil {
+		return nil, err
+	}
+	text, err := r.Encode()
+	return map[string][]byte{RecordFile: text}, err
+}
+
+func (b *Builder) packOne(ctx context.Context, job Job, epoch int64, o recipe.Output, siblings []scan.Package, i int, extra map[string][]byte) (Package, error) {
 	plan := job.Plan
 	found, err := scan.Scan(scan.Input{
 		Package: siblings[i], Siblings: siblings, Version: string(plan.FullVersion()),
@@ -122,7 +140,7 @@ func (b *Builder) packOne(ctx context.Context, job Job, epoch int64, o recipe.Ou
 	if err != nil {
 		return Package{}, err
 	}
-	return b.sections(ctx, info, tree, scripts(o), when)
+	return b.sections(ctx, info, tree, scripts(o), extra, when)
 }
 
 // metadata is what .PKGINFO will say.
@@ -198,7 +216,7 @@ func addCapabilities(tree *filetree.Tree, grants []recipe.FileCapability) error 
 }
 
 // sections writes both sections into the store.
-func (b *Builder) sections(ctx context.Context, info *apk.Package, tree *filetree.Tree, scripts apk.Scripts, when time.Time) (Package, error) {
+func (b *Builder) sections(ctx context.Context, info *apk.Package, tree *filetree.Tree, scripts apk.Scripts, extra map[string][]byte, when time.Time) (Package, error) {
 	p := Package{Package: info}
 	var data apk.DataInfo
 	var err error
@@ -211,7 +229,7 @@ func (b *Builder) sections(ctx context.Context, info *apk.Package, tree *filetre
 	}
 	info.DataHash, info.InstalledSize = data.Hash, data.InstalledSize
 	p.Control, err = b.put(ctx, func(w io.Writer) error {
-		info.Checksum, p.ControlSum, err = apk.WriteControl(w, info, scripts, nil, when)
+		info.Checksum, p.ControlSum, err = apk.WriteControl(w, info, scripts, extra, when)
 		return err
 	})
 	if err != nil {
@@ -308,7 +326,10 @@ func (b *Builder) storePackages(key *cas.Key, packages []Package, warnings int) 
 }
 
 func (b *Builder) lookupPackages(r *Result, job Job, trees *trees) error {
-	key := b.packageKey(job, trees)
+	key, err := b.packageKey(job, trees)
+	if err != nil {
+		return err
+	}
 	r.Keys = append(r.Keys[:1], key)
 	stored, err := b.Store.Result(key.Digest())
 	if err != nil {
