@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"distro.internal/melange/build"
+	"distro.internal/melange/recipe"
 	"distro.internal/shared/console"
 )
 
@@ -29,7 +29,7 @@ else may have them any more.`,
 			}
 			var limit int64
 			if size != "" {
-				if limit, err = build.ParseSize(size); err != nil {
+				if limit, err = recipe.ParseSize(size); err != nil {
 					return err
 				}
 			}

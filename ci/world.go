@@ -102,7 +102,7 @@ func stepLimits(c graph.Limits) (sandbox.Limits, error) {
 	l := build.DefaultLimits()
 	var err error
 	if c.Memory != "" {
-		if l.Memory, err = build.ParseSize(c.Memory); err != nil {
+		if l.Memory, err = recipe.ParseSize(c.Memory); err != nil {
 			return l, fmt.Errorf("limits.memory: %w", err)
 		}
 	}

@@ -28,6 +28,7 @@ type planFlags struct {
 	varsFiles    []string
 	gitCommit    string
 	libc         string
+	sourceDir    string
 }
 
 func (p *planFlags) register(f *pflag.FlagSet) {
@@ -38,6 +39,7 @@ func (p *planFlags) register(f *pflag.FlagSet) {
 	f.StringSliceVar(&p.envFiles, "env-file", nil, "files of KEY=value lines for the steps' environment")
 	f.StringSliceVar(&p.varsFiles, "vars-file", nil, "YAML files of variables that win over the recipe's")
 	f.StringVar(&p.gitCommit, "git-commit", "", "commit of the recipe, for the packages' metadata")
+	f.StringVar(&p.sourceDir, "source-dir", "", "folder of the recipe's own files; NAME/ beside the recipe when empty")
 	f.StringVar(&p.libc, "override-host-triplet-libc-substitution-flavor", "gnu", "C library in the triplets of native builds: gnu or musl")
 }
 
@@ -50,6 +52,9 @@ func (p *planFlags) plans(file string) ([]*recipe.Plan, error) {
 	o := recipe.PlanOptions{
 		BuildArch: apk.Arch(p.buildArch), Dir: os.DirFS(filepath.Dir(file)),
 		Options: p.options, Commit: p.gitCommit, Libc: p.libc,
+	}
+	if p.sourceDir != "" {
+		o.Local = os.DirFS(p.sourceDir)
 	}
 	o.Library = recipe.NewLibrary(pipelineFolders(p.pipelineDirs)...)
 	if o.EnvFiles, err = readFiles(p.envFiles); err != nil {

@@ -30,13 +30,13 @@ type roomFlags struct {
 	repositories, keys []string
 	packages           []string
 	ignoreSignatures   bool
-	sourceDir          string
 	cacheDir           string
 	mirrors            []string
 	buildDate          string
 	emulator           string
 	limits             sandbox.Limits
 	memory             string
+	cpu                float64
 	credentials        repository.Credentials
 }
 
@@ -47,16 +47,15 @@ func (o *roomFlags) register(f *pflag.FlagSet, s surroundings) {
 	f.StringSliceVarP(&o.keys, "keyring-append", "k", nil, "public keys that these repositories are signed with")
 	f.StringSliceVar(&o.packages, "package-append", nil, "packages for the environment, besides the recipe's")
 	f.BoolVar(&o.ignoreSignatures, "ignore-signatures", false, "use repositories without verifying their indexes")
-	f.StringVar(&o.sourceDir, "source-dir", "", "folder of the recipe's own files; NAME/ beside the recipe when empty")
 	f.StringVar(&o.cacheDir, "cache-dir", s.cache, "folder for sources, unpacked packages and results")
 	f.StringSliceVar(&o.mirrors, "source-mirror", nil, "folders or URLs that hold sources by digest: sha256/HEX, sha512/HEX")
 	f.StringVar(&o.buildDate, "build-date", "", "time of the build as RFC 3339; the newest file of the sources when empty; $SOURCE_DATE_EPOCH wins")
 	f.StringVar(&o.emulator, "emulator", "", "static user-mode emulator for the architecture, when it is not the host's; found in PATH when empty")
 	o.limits = build.DefaultLimits()
-	f.StringVar(&o.memory, "memory", "", "memory that a step may use, like 4Gi; most of the machine's when empty")
+	f.StringVar(&o.memory, "memory", "", "memory that a step may use, like 4Gi; when empty what the recipe says, and no more than most of the machine's")
 	f.DurationVar(&o.limits.Wall, "timeout", o.limits.Wall, "time that a step may take; 0 for no limit")
 	f.DurationVar(&o.limits.Silence, "silence-timeout", o.limits.Silence, "time that a step may go without printing anything; 0 for no limit")
-	f.Float64Var(&o.limits.CPU, "cpu", 0, "processors that a step may use; 0 for all")
+	f.Float64Var(&o.cpu, "cpu", 0, "processors that a step may use; 0 for what the recipe says, or all")
 	f.IntVar(&o.limits.Pids, "processes", o.limits.Pids, "processes and threads that a step may have; 0 for no limit")
 }
 
@@ -149,7 +148,7 @@ func (o *roomFlags) builder(s surroundings) (*build.Builder, error) {
 		Roots:   rootfs.Store{Dir: filepath.Join(cache, "store")},
 		Sources: &source.Store{Dir: filepath.Join(cache, "sources")},
 		WorkDir: filepath.Join(cache, "work"),
-		Limits:  o.limits,
+		Limits:  o.limits, Overrides: sandbox.Limits{CPU: o.cpu},
 		Emulator: func(_ context.Context, arch apk.Arch) (string, error) {
 			if o.emulator != "" {
 				return filepath.Abs(o.emulator)
@@ -161,7 +160,7 @@ func (o *roomFlags) builder(s surroundings) (*build.Builder, error) {
 		b.Sources.Mirrors = append(b.Sources.Mirrors, source.DigestMirror{Address: address})
 	}
 	if o.memory != "" {
-		if b.Limits.Memory, err = build.ParseSize(o.memory); err != nil {
+		if b.Overrides.Memory, err = recipe.ParseSize(o.memory); err != nil {
 			return nil, err
 		}
 	}

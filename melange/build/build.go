@@ -32,11 +32,14 @@ type Builder struct {
 	Store   cas.Store
 	Roots   rootfs.Store
 	Sources *source.Store
-	WorkDir string         // builds under way have their folders below it
-	Limits  sandbox.Limits // of a step, where the recipe says nothing else
-	Lint    lint.Policy    // what packages are looked at for
-	Epoch   int64          // SOURCE_DATE_EPOCH from outside, in seconds; 0: the newest file of the sources
-	Record  bool           // packages say what they were built in, see Record
+	WorkDir string // builds under way have their folders below it
+
+	Limits    sandbox.Limits // of a step, where the recipe says nothing else
+	Overrides sandbox.Limits // those that are not 0 win over the recipe's: CPU, Memory, Disk
+
+	Lint   lint.Policy // what packages are looked at for
+	Epoch  int64       // SOURCE_DATE_EPOCH from outside, in seconds; 0: the newest file of the sources
+	Record bool        // packages say what they were built in, see Record
 
 	// Emulator returns a static user-mode emulator that runs programs of an
 	// architecture on this machine. It is asked when something is built for

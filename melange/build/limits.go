@@ -1,14 +1,11 @@
 package build
 
 import (
-	"fmt"
-	"strconv"
-	"strings"
+	"cmp"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"distro.internal/melange/recipe"
 	"distro.internal/melange/sandbox"
 )
 
@@ -23,51 +20,25 @@ func DefaultLimits() sandbox.Limits {
 	return l
 }
 
-// limits are the builder's, where the recipe says nothing else.
-func (b *Builder) limits(p *recipe.Plan) (sandbox.Limits, error) {
-	l := b.Limits
-	var err error
-	if text := p.Resources.Memory; text != "" {
-		if l.Memory, err = ParseSize(text); err != nil {
-			return l, fmt.Errorf("package.resources.memory of %s: %w", p.Name, err)
-		}
+// limits are those of a job's steps: what the recipe says, or else the builder's own. No recipe gets more memory or
+// disk than the builder has to give, and what Overrides says is said by who runs this very build.
+func (b *Builder) limits(job Job) sandbox.Limits {
+	l, o := b.Limits, b.Overrides
+	r := job.Plan.Resources
+	if job.Test != nil {
+		r = job.Plan.TestResources.Or(r)
 	}
-	if text := p.Resources.Disk; text != "" {
-		if l.Disk, err = ParseSize(text); err != nil {
-			return l, fmt.Errorf("package.resources.disk of %s: %w", p.Name, err)
-		}
-	}
-	if text := p.Resources.CPU; text != "" {
-		if l.CPU, err = parseProcessors(text); err != nil {
-			return l, fmt.Errorf("package.resources.cpu of %s: %w", p.Name, err)
-		}
-	}
-	return l, nil
+	l.Memory = least(r.Memory, l.Memory)
+	l.Disk = least(r.Disk, l.Disk)
+	l.CPU = cmp.Or(o.CPU, r.CPU, l.CPU)
+	l.Memory, l.Disk = cmp.Or(o.Memory, l.Memory), cmp.Or(o.Disk, l.Disk)
+	return l
 }
 
-// parseProcessors reads a number of processors as recipes write it: 2, 1.5, 500m.
-func parseProcessors(text string) (float64, error) {
-	digits, milli := strings.CutSuffix(text, "m")
-	n, err := strconv.ParseFloat(digits, 64)
-	if err != nil || !(n > 0 && n < 1e6) {
-		return 0, fmt.Errorf("%q is no number of processors: write 2 or 500m", text)
+// least is the smaller of two limits, of which 0 is none.
+func least(a, b int64) int64 {
+	if a == 0 || b == 0 {
+		return max(a, b)
 	}
-	if milli {
-		n /= 1000
-	}
-	return n, nil
-}
-
-// ParseSize reads a number of bytes as recipes write it: 512Mi, 4Gi, 1G, 1000.
-func ParseSize(text string) (int64, error) {
-	digits := strings.TrimRight(text, "KMGTi")
-	factors := map[string]int64{
-		"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40,
-	}
-	factor, ok := factors[text[len(digits):]]
-	n, err := strconv.ParseInt(digits, 10, 64)
-	if err != nil || !ok || n <= 0 || n > (1<<63-1)/factor {
-		return 0, fmt.Errorf("%q is no size: write 512Mi or 4Gi", text)
-	}
-	return n * factor, nil
+	return min(a, b)
 }

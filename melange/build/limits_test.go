@@ -9,26 +9,28 @@ import (
 )
 
 func TestLimitsOfARecipe(t *testing.T) {
-	b := &Builder{Limits: sandbox.Limits{Memory: 1, Pids: 2, Wall: time.Hour}}
+	own := sandbox.Limits{Memory: 8 << 30, Pids: 2, Wall: time.Hour}
+	big := recipe.Resources{Memory: 4 << 30, CPU: 0.5, Disk: 1e10}
 	for _, c := range []struct {
-		resources recipe.Resources
-		want      sandbox.Limits
-		err       string
+		name        string
+		build, test recipe.Resources
+		overrides   sandbox.Limits
+		tests       bool
+		want        sandbox.Limits
 	}{
-		{recipe.Resources{}, sandbox.Limits{Memory: 1, Pids: 2, Wall: time.Hour}, ""},
-		{recipe.Resources{Memory: "4Gi", CPU: "500m", Disk: "10G"},
-			sandbox.Limits{Memory: 4 << 30, Pids: 2, Wall: time.Hour, CPU: 0.5, Disk: 1e10}, ""},
-		{recipe.Resources{CPU: "1.5"}, sandbox.Limits{Memory: 1, Pids: 2, Wall: time.Hour, CPU: 1.5}, ""},
-		{recipe.Resources{Memory: "lots"}, sandbox.Limits{}, `package.resources.memory of p: "lots" is no size: write 512Mi or 4Gi`},
-		{recipe.Resources{Disk: "9223372036854775807Ki"}, sandbox.Limits{}, `package.resources.disk of p: "9223372036854775807Ki" is no size: write 512Mi or 4Gi`},
-		{recipe.Resources{CPU: "0"}, sandbox.Limits{}, `package.resources.cpu of p: "0" is no number of processors: write 2 or 500m`},
+		{name: "nothing said", want: own},
+		{name: "said", build: big, want: sandbox.Limits{Memory: 4 << 30, Pids: 2, Wall: time.Hour, CPU: 0.5, Disk: 1e10}},
+		{name: "more than there is", build: recipe.Resources{Memory: 64 << 30, CPU: 48}, want: sandbox.Limits{Memory: 8 << 30, Pids: 2, Wall: time.Hour, CPU: 48}},
+		{name: "overruled", build: big, overrides: sandbox.Limits{Memory: 16 << 30, CPU: 3}, want: sandbox.Limits{Memory: 16 << 30, Pids: 2, Wall: time.Hour, CPU: 3, Disk: 1e10}},
+		{name: "a test", build: big, test: recipe.Resources{Memory: 1 << 30}, tests: true, want: sandbox.Limits{Memory: 1 << 30, Pids: 2, Wall: time.Hour, CPU: 0.5, Disk: 1e10}},
 	} {
-		got, err := b.limits(&recipe.Plan{Name: "p", Resources: c.resources})
-		if err != nil && err.Error() != c.err || err == nil && c.err != "" {
-			t.Errorf("%+v: error %v, want %q", c.resources, err, c.err)
+		b := &Builder{Limits: own, Overrides: c.overrides}
+		job := Job{Plan: &recipe.Plan{Resources: c.build, TestResources: c.test}}
+		if c.tests {
+			job.Test = &recipe.Test{}
 		}
-		if err == nil && got != c.want {
-			t.Errorf("%+v: %+v, want %+v", c.resources, got, c.want)
+		if got := b.limits(job); got != c.want {
+			t.Errorf("%s: %+v, want %+v", c.name, got, c.want)
 		}
 	}
 }

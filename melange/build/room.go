@@ -70,6 +70,11 @@ func (b *Builder) Enter(ctx context.Context, job Job) (_ *Room, err error) {
 	if r.agent, err = box.Start(ctx); err != nil {
 		return nil, err
 	}
+	for _, dir := range []string{recipe.Workspace, recipe.CacheDir} {
+		if err = r.agent.Own(dir); err != nil {
+			return nil, err
+		}
+	}
 	clog.InfoContext(ctx, "environment ready", "package", job.name(), "arch", job.Plan.Arch, "layers", len(box.Layers))
 	return r, nil
 }

@@ -30,15 +30,18 @@ const defaultEpoch = 315532800
 type workspace struct {
 	dir     string // everything below it goes when the build ends
 	home    string // /home/build inside
+	caches  string // of language package managers, as long as the build
 	modules string // a file tree proxy of Go modules; empty when none are used
 	epoch   int64
 }
 
 // furnish fills the workspace.
 func (b *Builder) furnish(ctx context.Context, job Job, ws *workspace) error {
-	ws.home = filepath.Join(ws.dir, "home")
-	if err := os.Mkdir(ws.home, 0o755); err != nil {
-		return err
+	ws.home, ws.caches = filepath.Join(ws.dir, "home"), filepath.Join(ws.dir, "caches")
+	for _, dir := range []string{ws.home, ws.caches} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return err
+		}
 	}
 	for _, o := range job.outputs() {
 		if err := os.MkdirAll(filepath.Join(ws.home, "melange-out", o.Name), 0o755); err != nil {
@@ -104,16 +107,15 @@ func (b *Builder) box(ctx context.Context, job Job, ws *workspace) (*sandbox.San
 	if err != nil {
 		return nil, err
 	}
-	limits, err := b.limits(job.Plan)
-	if err != nil {
-		return nil, err
-	}
+	add, drop := job.Plan.Capabilities.Numbers()
 	box := &sandbox.Sandbox{
 		Layers:  root.Layers,
-		Mounts:  []sandbox.Mount{{Source: ws.home, Target: recipe.Workspace}},
+		Mounts:  []sandbox.Mount{{Source: ws.home, Target: recipe.Workspace}, {Source: ws.caches, Target: recipe.CacheDir}},
 		Network: job.Network || slices.ContainsFunc(job.steps(), func(s recipe.Step) bool { return s.Network }),
-		Limits:  limits,
-		Env:     variables(job.variables(ws)),
+		Limits:  b.limits(job),
+		UID:     int(e.Accounts.UID), GID: int(e.Accounts.GID),
+		Capabilities: sandbox.Capabilities{Add: add, Drop: drop},
+		Env:          variables(job.variables(ws)),
 	}
 	if box.Emulators, err = b.emulators(ctx, job.Plan.Arch); err != nil {
 		return nil, err

@@ -52,7 +52,7 @@ func (b *Builder) storeTrees(job Job, key *cas.Key, t *trees) error {
 func (b *Builder) collect(ctx context.Context, job Job, agent *sandbox.Agent, ws *workspace) (*trees, error) {
 	t := &trees{epoch: ws.epoch}
 	for _, o := range job.Plan.Outputs {
-		digest, err := b.collectOne(ctx, agent, o.Name, ws)
+		digest, err := b.collectOne(ctx, job, agent, o.Name, ws)
 		if err != nil {
 			return nil, fmt.Errorf("collecting the files of %s: %w", o.Name, err)
 		}
@@ -61,7 +61,7 @@ func (b *Builder) collect(ctx context.Context, job Job, agent *sandbox.Agent, ws
 	return t, nil
 }
 
-func (b *Builder) collectOne(ctx context.Context, agent *sandbox.Agent, name string, ws *workspace) (cas.Digest, error) {
+func (b *Builder) collectOne(ctx context.Context, job Job, agent *sandbox.Agent, name string, ws *workspace) (cas.Digest, error) {
 	spool := filepath.Join(ws.dir, "collected.tar")
 	defer os.Remove(spool)
 	if err := writeFile(spool, func(w io.Writer) error {
@@ -75,18 +75,18 @@ func (b *Builder) collectOne(ctx context.Context, agent *sandbox.Agent, name str
 	}
 	when := time.Unix(ws.epoch, 0).UTC()
 	for e := range tree.All() {
-		normalize(e, when)
+		normalize(e, when, job.Plan.Environment.Accounts)
 	}
 	return b.putTree(ctx, tree)
 }
 
 // normalize takes away what differs between equal builds: the clock, and who built.
-func normalize(e *filetree.Entry, when time.Time) {
+func normalize(e *filetree.Entry, when time.Time, builder recipe.Accounts) {
 	e.ModTime = when
-	if e.UID == buildUser {
+	if e.UID == buildUser || e.UID == int(builder.UID) {
 		e.UID = 0
 	}
-	if e.GID == buildUser {
+	if e.GID == buildUser || e.GID == int(builder.GID) {
 		e.GID = 0
 	}
 	e.User, e.Group = "", ""

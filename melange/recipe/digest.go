@@ -136,6 +136,9 @@ func (d *digester) environment(e Environment) {
 	d.flag("cross", e.Cross)
 	d.world("sysroot", e.Sysroot)
 	d.add("run as", e.Accounts.RunAs)
+	if a := e.Accounts; a.UID != 0 || a.GID != 0 {
+		d.list("run as ids", []string{strconv.Itoa(int(a.UID)), strconv.Itoa(int(a.GID))})
+	}
 	for _, u := range e.Accounts.Users {
 		d.list("user", []string{u.Name, u.Shell, u.Home, strconv.Itoa(int(u.UID)), strconv.Itoa(int(u.GID))})
 	}

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
+	"strconv"
 
 	"distro.internal/shared/apk"
 	"distro.internal/shared/document"
@@ -81,9 +82,10 @@ type Environment struct {
 }
 
 type Accounts struct {
-	RunAs  string // a name or number; empty means the builder's default
-	Users  []User
-	Groups []Group
+	RunAs    string // a name or number, as written; empty means root
+	UID, GID uint32 // what that is
+	Users    []User
+	Groups   []Group
 }
 
 type User struct {
@@ -273,7 +275,29 @@ func (p *planner) accounts(s AccountsSection, in *scope) Accounts {
 	if !slices.ContainsFunc(a.Groups, func(g Group) bool { return g.Name == buildUser }) {
 		a.Groups = append(a.Groups, Group{Name: buildUser, GID: buildID, Members: []string{buildUser}})
 	}
+	a.UID, a.GID = p.runAs(s.RunAs, a)
 	return a
+}
+
+// runAs finds the account that steps run as: root, one of the recipe's, or any number, with the group of the account
+// that has it. What accounts the packages bring is not known before they are chosen.
+func (p *planner) runAs(t document.String, a Accounts) (uid, gid uint32) {
+	names := []string{"root"}
+	for _, u := range a.Users {
+		if a.RunAs == u.Name || a.RunAs == strconv.FormatUint(uint64(u.UID), 10) {
+			return u.UID, u.GID
+		}
+		names = append(names, u.Name)
+	}
+	n, err := strconv.ParseUint(a.RunAs, 10, 32)
+	switch {
+	case a.RunAs == "" || a.RunAs == "root":
+		return 0, 0
+	case err == nil:
+		return uint32(n), uint32(n)
+	}
+	p.errs.Add(t.Pos, document.DidYouMean(a.RunAs, names), "no account %q to run as: name one of accounts.users, root, or a number", a.RunAs)
+	return 0, 0
 }
 
 // test decides how a package is tried out; there may be no test.

@@ -156,14 +156,8 @@ func (p *planner) scriptlets(s ScriptletsSection, in *scope) map[string]string {
 	return scripts
 }
 
-// capabilityBits are those that a package may give to a file, by their number in the kernel.
-var capabilityBits = map[string]uint{
-	"cap_net_bind_service": 10,
-	"cap_net_admin":        12,
-	"cap_net_raw":          13,
-	"cap_ipc_lock":         14,
-	"cap_sys_admin":        21,
-}
+// fileCapabilities are those that a package may give to a file.
+var fileCapabilities = []string{"CAP_NET_BIND_SERVICE", "CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_IPC_LOCK", "CAP_SYS_ADMIN"}
 
 func (p *planner) setcap(sections []SetcapSection, in *scope) []FileCapability {
 	var list []FileCapability
@@ -189,12 +183,12 @@ func (p *planner) setcap(sections []SetcapSection, in *scope) []FileCapability {
 func (p *planner) grant(v *vfsCap, names, flags document.String) {
 	var bits uint32
 	for name := range strings.SplitSeq(names.Value, ",") {
-		bit, ok := capabilityBits[strings.TrimSpace(name)]
-		if !ok {
+		written := strings.ToUpper(strings.TrimSpace(name))
+		if !slices.Contains(fileCapabilities, written) {
 			p.errs.Add(names.Pos, "", "a package cannot give the capability %q to a file", name)
 			continue
 		}
-		bits |= 1 << bit
+		bits |= 1 << slices.Index(capabilities, written)
 	}
 	for _, c := range strings.TrimLeft(flags.Value, "+=") {
 		switch c {

@@ -33,6 +33,7 @@ type PlanOptions struct {
 	Pipelines []fs.FS  // where uses: looks, in order, the built-in ones last
 	Library   *Library // in place of Pipelines: remembers what it has read, for many plans
 	Dir       fs.FS    // the folder of the recipe: includes, and the files in <name>/; nil means there are none
+	Local     fs.FS    // the recipe's own files, in place of those in <name>/
 
 	Options   []string // build options to switch on
 	EnvFiles  []File   // KEY=value lines; the recipe's own values win, then the first file's
@@ -83,12 +84,6 @@ type Plan struct {
 func (p *Plan) FullVersion() apk.Version {
 	return apk.Version(fmt.Sprintf("%s-r%d", p.Version, p.Epoch))
 }
-
-// CapabilitySet is names of Linux capabilities, such as CAP_NET_ADMIN, beyond and without the usual ones.
-type CapabilitySet struct{ Add, Drop []string }
-
-// Resources is what a build would like to have, as written: "2", "4Gi".
-type Resources struct{ CPU, CPUModel, Memory, Disk string }
 
 // Test tries out one output in an environment of its own.
 type Test struct {
@@ -182,7 +177,7 @@ func (p *planner) header() {
 	if !p.Version.Valid() && p.Version != "" {
 		p.errs.Add(r.Package.Version.Pos, "", "%q is not a version", p.Version)
 	}
-	p.Capabilities = CapabilitySet{Add: p.all(r.Capabilities.Add, p.base), Drop: p.all(r.Capabilities.Drop, p.base)}
+	p.Capabilities = CapabilitySet{Add: p.capabilities(r.Capabilities.Add), Drop: p.capabilities(r.Capabilities.Drop)}
 	p.CPE = p.cpe(r.Package.CPE)
 	p.Resources = p.resources(r.Package.Resources)
 	p.TestResources = p.resources(r.Package.TestResources)
@@ -192,39 +187,6 @@ func (p *planner) header() {
 			p.errs.Add(t.Pos, `write it like "90m"`, "%q is not a duration", t.Value)
 		}
 		p.Timeout = d
-	}
-}
-
-func (p *planner) resources(s ResourcesSection) Resources {
-	return Resources{
-		CPU:      p.expand(s.CPU, p.base),
-		CPUModel: p.expand(s.CPUModel, p.base),
-		Memory:   p.expand(s.Memory, p.base),
-		Disk:     p.expand(s.Disk, p.base),
-	}
-}
-
-// localFiles lists what lies in the folder that is named like the package.
-func (p *planner) localFiles() {
-	if p.options.Dir == nil || !fs.ValidPath(p.Name) {
-		return
-	}
-	folder, err := fs.Sub(p.options.Dir, p.Name)
-	if err != nil {
-		return
-	}
-	err = fs.WalkDir(folder, ".", func(file string, d fs.DirEntry, err error) error {
-		if err == nil && !d.IsDir() && file != "." {
-			p.LocalFiles = append(p.LocalFiles, file)
-		}
-		return err
-	})
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-	case err != nil:
-		p.errs.Add(document.Pos{File: p.recipe.File}, "", "listing the files of %s: %v", p.Name, err)
-	case len(p.LocalFiles) > 0:
-		p.LocalDir = p.Name
 	}
 }
 

@@ -276,15 +276,22 @@ func (i identity) own(name string) error {
 	return os.Lchown(name, i.UID, i.GID)
 }
 
-// own changes owners by the names inside, while nothing else runs.
+// own changes owners by the names inside, while nothing else runs. What is shown read-only stays whose it is.
 func (g *guest) own(dir string) {
 	var answer reply
-	if err := filepath.WalkDir(dir, func(name string, _ fs.DirEntry, err error) error {
-		if err != nil {
+	_, err := os.Lstat(dir)
+	if err == nil && !g.who.root() && !g.who.Alias {
+		err = filepath.WalkDir(dir, func(name string, _ fs.DirEntry, err error) error {
+			if err == nil {
+				err = g.who.own(name)
+			}
+			if errors.Is(err, syscall.EROFS) {
+				return nil
+			}
 			return err
-		}
-		return g.who.own(name)
-	}); err != nil {
+		})
+	}
+	if err != nil {
 		answer.Error = err.Error()
 	}
 	g.wire.send(answer)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -20,17 +21,19 @@ type tool struct {
 }
 
 var tools = map[string]tool{
-	"cat":     {run: cat},
-	"chmod":   {run: chmod},
-	"cp":      {run: cp},
-	"dial":    {run: dial},
-	"install": {"m", install},
-	"ln":      {run: ln},
-	"ls":      {run: list},
-	"mkdir":   {run: mkdir},
-	"now":     {run: now},
-	"rm":      {run: rm},
-	"sleep":   {run: pause},
+	"capabilities": {run: capabilities},
+	"cat":          {run: cat},
+	"chmod":        {run: chmod},
+	"cp":           {run: cp},
+	"dial":         {run: dial},
+	"id":           {run: id},
+	"install":      {"m", install},
+	"ln":           {run: ln},
+	"ls":           {run: list},
+	"mkdir":        {run: mkdir},
+	"now":          {run: now},
+	"rm":           {run: rm},
+	"sleep":        {run: pause},
 }
 
 // path is where an argument leads.
@@ -194,6 +197,26 @@ func rm(_ context.Context, c *call) error {
 		}
 		if err := remove(c.path(name)); err != nil && !c.has('f') {
 			return err
+		}
+	}
+	return nil
+}
+
+// id prints who it is: UID:GID.
+func id(_ context.Context, c *call) error {
+	_, err := fmt.Fprintf(c.out, "%d:%d\n", os.Getuid(), os.Getgid())
+	return err
+}
+
+// capabilities prints what this process may do beyond its id.
+func capabilities(_ context.Context, c *call) error {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(status)) {
+		if set, ok := strings.CutPrefix(line, "CapEff:"); ok {
+			fmt.Fprintln(c.out, strings.TrimSpace(set))
 		}
 	}
 	return nil
