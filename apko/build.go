@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"distro.internal/apko/build"
+	"distro.internal/apko/image"
 	"distro.internal/apko/oci"
 	"github.com/chainguard-dev/clog"
 	"github.com/spf13/cobra"
@@ -17,6 +18,7 @@ import (
 // making are the flags of the commands that make an image.
 type making struct {
 	options
+	attaching
 	sbom     bool
 	sbomPath string
 	json     bool
@@ -27,6 +29,7 @@ type making struct {
 func (o *making) register(cmd *cobra.Command) {
 	o.options.register(cmd)
 	o.registerLock(cmd)
+	o.attaching.register(cmd)
 	cmd.Flags().BoolVar(&o.sbom, "sbom", true, "write bills of materials, if --sbom-path says where")
 	cmd.Flags().StringVar(&o.sbomPath, "sbom-path", "", "folder for the bills of materials, SPDX in JSON")
 	cmd.Flags().BoolVar(&o.vcs, "vcs", false, "name the git commit of the image file in the image, unless the file does: each commit is another image then")
@@ -40,7 +43,8 @@ func (m *machine) build() *cobra.Command {
 		Use:   "build CONFIG TAG OUT",
 		Short: "Make an image in a file or folder",
 		Long: `Make the image that CONFIG describes and write it to OUT: a tarball when OUT ends in .tar, for docker load and
-for tools that read OCI archives; otherwise a folder with an OCI layout. Prints the digest of the image.`,
+for tools that read OCI archives; the same on the standard output when OUT is "-"; otherwise a folder with an OCI layout.
+Prints the digest of the image.`,
 		Example: "  apko build nginx.yaml nginx:latest nginx.tar",
 		Args:    cobra.ExactArgs(3),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -56,27 +60,51 @@ func (m *machine) runBuild(ctx context.Context, o *making, config, tagged, out s
 	if err != nil {
 		return err
 	}
+	signer, err := o.signer(m)
+	if err != nil {
+		return err
+	}
 	result, err := m.make(ctx, o, config)
 	if err != nil {
 		return err
 	}
-	info, err := os.Stat(out)
-	if strings.HasSuffix(out, ".tar") && (err != nil || !info.IsDir()) {
-		err = result.Index.WriteTarball(ctx, out, tag)
-	} else {
-		err = result.Index.WriteLayout(ctx, out, tag)
-	}
+	index, err := o.attached(result, signer, tag.Context())
 	if err != nil {
 		return err
 	}
-	if err := o.writeSBOMs(result); err != nil {
+	if err := m.place(ctx, index, tag, out); err != nil {
 		return err
 	}
-	return m.printDigests(o, result, result.Index.Descriptor.Digest)
+	if err := o.writeSBOMs(result.Result); err != nil {
+		return err
+	}
+	if out == "-" {
+		return nil
+	}
+	return m.printDigests(o, result.Result, index.Descriptor.Digest)
+}
+
+// place writes the image where OUT says.
+func (m *machine) place(ctx context.Context, index *oci.Index, tag oci.Tag, out string) error {
+	if out == "-" {
+		return index.WriteStream(ctx, m.out, tag)
+	}
+	info, err := os.Stat(out)
+	if strings.HasSuffix(out, ".tar") && (err != nil || !info.IsDir()) {
+		return index.WriteTarball(ctx, out, tag)
+	}
+	return index.WriteLayout(ctx, out, tag)
+}
+
+// finished is an image with what it was made from.
+type finished struct {
+	*build.Result
+	config *image.Config
+	lock   *image.Lock
 }
 
 // make builds the image of the image file.
-func (m *machine) make(ctx context.Context, o *making, config string) (*build.Result, error) {
+func (m *machine) make(ctx context.Context, o *making, config string) (*finished, error) {
 	for _, format := range o.sbomFormats {
 		if format != "spdx" {
 			return nil, fmt.Errorf("--sbom-formats %s: spdx is the only format", format)
@@ -99,7 +127,7 @@ func (m *machine) make(ctx context.Context, o *making, config string) (*build.Re
 			clog.FromContext(ctx).Infof("%s: %s", a.Name, note)
 		}
 	}
-	return result, nil
+	return &finished{result, s.config, lock}, nil
 }
 
 func (o *making) writeSBOMs(r *build.Result) error {

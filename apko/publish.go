@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
-	"os"
+	"slices"
 	"strings"
 
+	"distro.internal/apko/build"
 	"distro.internal/apko/oci"
+	"distro.internal/shared/atomicfile"
+	"distro.internal/shared/attest"
 	"github.com/spf13/cobra"
 )
 
@@ -37,28 +40,58 @@ func (m *machine) runPublish(ctx context.Context, o *making, refs, config string
 		}
 		tags = append(tags, tag)
 	}
+	signer, err := o.signer(m)
+	if err != nil {
+		return err
+	}
 	result, err := m.make(ctx, o, config)
 	if err != nil {
 		return err
 	}
-	registry := oci.Registry{UserAgent: "apko/" + release()}
-	reference, err := registry.Push(ctx, result.Index, tags...)
+	references, err := o.push(ctx, result, signer, tags)
 	if err != nil {
 		return err
 	}
 	if refs != "" {
-		repository := reference[:strings.LastIndexByte(reference, '@')]
-		var list strings.Builder
-		for _, a := range result.Archs {
-			list.WriteString(repository + "@" + a.Image.Manifest.Digest + "\n")
-		}
-		list.WriteString(reference + "\n")
-		if err := os.WriteFile(refs, []byte(list.String()), 0o644); err != nil {
+		if err := atomicfile.Write(refs, 0o644, atomicfile.Bytes(imageRefs(result.Result, references[0]))); err != nil {
 			return err
 		}
 	}
-	if err := o.writeSBOMs(result); err != nil {
+	if err := o.writeSBOMs(result.Result); err != nil {
 		return err
 	}
-	return m.printDigests(o, result, reference)
+	return m.printDigests(o, result.Result, references[0])
+}
+
+// push pushes to each repository that the tags name, and returns the references by digest.
+func (o *making) push(ctx context.Context, r *finished, s *attest.Signer, tags []oci.Tag) ([]string, error) {
+	registry := oci.Registry{UserAgent: "apko/" + release()}
+	var references []string
+	for len(tags) > 0 {
+		repository := tags[0].Context()
+		other := func(t oci.Tag) bool { return t.Context() != repository }
+		here := slices.DeleteFunc(slices.Clone(tags), other)
+		tags = slices.DeleteFunc(slices.Clone(tags), func(t oci.Tag) bool { return !other(t) })
+		index, err := o.attached(r, s, repository)
+		if err != nil {
+			return nil, err
+		}
+		reference, err := registry.Push(ctx, index, here...)
+		if err != nil {
+			return nil, err
+		}
+		references = append(references, reference)
+	}
+	return references, nil
+}
+
+// imageRefs lists the references by digest, those of each architecture first.
+func imageRefs(r *build.Result, reference string) []byte {
+	repository := reference[:strings.LastIndexByte(reference, '@')]
+	var list strings.Builder
+	for _, a := range r.Archs {
+		list.WriteString(repository + "@" + a.Image.Manifest.Digest + "\n")
+	}
+	list.WriteString(reference + "\n")
+	return []byte(list.String())
 }

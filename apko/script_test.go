@@ -3,7 +3,14 @@ package main
 import (
 	"archive/tar"
 	"compress/gzip"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"log"
@@ -22,6 +29,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
 )
 
 func TestMain(m *testing.M) {
@@ -35,6 +43,9 @@ func TestScript(t *testing.T) {
 			server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 			e.Defer(server.Close)
 			e.Setenv("REGISTRY", strings.TrimPrefix(server.URL, "http://"))
+			modern := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(true)))
+			e.Defer(modern.Close)
+			e.Setenv("REFERRERS", strings.TrimPrefix(modern.URL, "http://")) // a registry that lists referrers
 			e.Setenv("HOME", e.WorkDir)
 			files := httptest.NewServer(guarded(http.FileServer(http.Dir(e.WorkDir))))
 			e.Defer(files.Close)
@@ -43,6 +54,7 @@ func TestScript(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"repository": repositoryCmd, "tree": treeCmd, "validate": validateCmd, "damage": damageCmd,
+			"keypair": keypairCmd,
 		},
 	})
 }
@@ -65,6 +77,31 @@ func repositoryCmd(ts *testscript.TestScript, _ bool, args []string) {
 		archs = append(archs, apk.Arch(a))
 	}
 	ts.Check(testrepo.Write(ts.MkAbs(args[0]), ts.ReadFile(args[1]), archs...))
+}
+
+// keypairCmd writes a private key, and its public key beside it: keypair rsa|ecdsa|cosign FILE. cosign's is encrypted
+// with $COSIGN_PASSWORD.
+func keypairCmd(ts *testscript.TestScript, _ bool, args []string) {
+	var key crypto.Signer
+	var err error
+	if args[0] == "rsa" {
+		key, err = rsa.GenerateKey(rand.Reader, 2048)
+	} else {
+		key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	}
+	ts.Check(err)
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	ts.Check(err)
+	block := &pem.Block{Type: "PRIVATE KEY", Bytes: der}
+	if args[0] == "cosign" {
+		der, err = encrypted.Encrypt(der, []byte(ts.Getenv("COSIGN_PASSWORD")))
+		ts.Check(err)
+		block = &pem.Block{Type: "ENCRYPTED SIGSTORE PRIVATE KEY", Bytes: der}
+	}
+	public, err := x509.MarshalPKIXPublicKey(key.Public())
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), pem.EncodeToMemory(block), 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]+".pub"), pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}), 0o644))
 }
 
 // treeCmd prints what is in the layers of one architecture's image in a layout, a line per entry, and with a path the

@@ -18,6 +18,7 @@ var mayImport = map[string]string{
 	"shared/catalog":         "shared/apk shared/cas shared/repository shared/solve",
 	"shared/rootfs":          "shared/apk shared/filetree",
 	"shared/sbom":            "",
+	"shared/attest":          "",
 	"melange":                "shared melange pipelines",
 	"melange/recipe":         "shared/document shared/apk pipelines",
 	"melange/recipe/survey":  "shared/apk melange/recipe pipelines",

@@ -50,9 +50,10 @@ func (b *Builder) jobs() int {
 
 // Result is a finished image, ready to be written somewhere: see Index.
 type Result struct {
-	Index *oci.Index
-	Archs []Arch
-	SBOM  []byte // of the index, SPDX in JSON
+	Index   *oci.Index
+	Archs   []Arch
+	SBOM    []byte    // of the index, SPDX in JSON
+	Created time.Time // what the index says: when the youngest of its images was made
 }
 
 // Arch is the image of one architecture.
@@ -60,6 +61,7 @@ type Arch struct {
 	Name     apk.Arch
 	Image    *oci.Image
 	SBOM     []byte   // SPDX in JSON
+	System   sbom.OS  // what its os-release says
 	Packages []string // name-version, in install order
 	Notes    []string // what a disk would have and the image has not, for people
 }
@@ -211,7 +213,9 @@ func (b *Builder) result(c *image.Config, archs []apk.Arch, list []*made) (*Resu
 			return nil, err
 		}
 		images = append(images, img)
-		result.Archs = append(result.Archs, Arch{Name: archs[i], Image: img, SBOM: m.sbom, Packages: m.Packages, Notes: m.Notes})
+		result.Archs = append(result.Archs, Arch{
+			Name: archs[i], Image: img, SBOM: m.sbom, System: m.System, Packages: m.Packages, Notes: m.Notes,
+		})
 		whole.Images = append(whole.Images, sbom.Variant{Image: b.header(m, c, img), Namespace: m.Namespace, Encoded: m.sbom})
 		if m.Run.Created.After(created) {
 			created = m.Run.Created
@@ -221,7 +225,7 @@ func (b *Builder) result(c *image.Config, archs []apk.Arch, list []*made) (*Resu
 	if err != nil {
 		return nil, err
 	}
-	result.Index, whole.Created = index, created
+	result.Index, result.Created, whole.Created = index, created, created
 	whole.Digest, whole.MediaType = index.Descriptor.Digest, index.Descriptor.MediaType
 	d, err := whole.Document()
 	if err != nil {

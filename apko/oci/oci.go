@@ -28,11 +28,12 @@ const (
 
 // Descriptor names content: what it is, its digest ("sha256:...") and its size in bytes.
 type Descriptor struct {
-	MediaType   string            `json:"mediaType"`
-	Digest      string            `json:"digest"`
-	Size        int64             `json:"size"`
-	Platform    *Platform         `json:"platform,omitempty"`
-	Annotations map[string]string `json:"annotations,omitempty"`
+	MediaType    string            `json:"mediaType"`
+	Digest       string            `json:"digest"`
+	Size         int64             `json:"size"`
+	Platform     *Platform         `json:"platform,omitempty"`
+	ArtifactType string            `json:"artifactType,omitempty"`
+	Annotations  map[string]string `json:"annotations,omitempty"`
 }
 
 // Platform is what an image runs on.
@@ -169,6 +170,7 @@ func (c Config) file(p Platform, layers []*Layer) configFile {
 type Index struct {
 	Descriptor Descriptor
 	Images     []*Image
+	Artifacts  []*Artifact // about it or its images; no part of it
 
 	raw []byte
 }
@@ -194,8 +196,12 @@ func encode(mediaType string, v any) ([]byte, Descriptor, error) {
 		return nil, Descriptor{}, fmt.Errorf("encoding %s: %w", mediaType, err)
 	}
 	b := bytes.TrimSuffix(buf.Bytes(), []byte("\n"))
+	return b, Descriptor{MediaType: mediaType, Digest: digestOf(b), Size: int64(len(b))}, nil
+}
+
+func digestOf(b []byte) string {
 	sum := sha256.Sum256(b)
-	return b, Descriptor{MediaType: mediaType, Digest: digest(sum[:]), Size: int64(len(b))}, nil
+	return digest(sum[:])
 }
 
 func digest(sum []byte) string { return "sha256:" + hex.EncodeToString(sum) }

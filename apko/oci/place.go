@@ -38,6 +38,9 @@ func ParseTag(s string) (Tag, error) {
 
 func (t Tag) String() string { return t.Repository + ":" + t.Name }
 
+// Context is the repository with its registry: "registry.example/team/nginx".
+func (t Tag) Context() string { return strings.TrimSuffix(t.full, ":"+t.Name) }
+
 // blob is content with a name that is its digest.
 type blob struct {
 	Descriptor
@@ -56,6 +59,12 @@ func (x *Index) blobs() []blob {
 			list = append(list, blob{l.Descriptor(), func(w io.Writer) error { _, err := l.WriteTo(w); return err }})
 		}
 	}
+	for _, a := range x.Artifacts {
+		list = append(list, blob{a.Descriptor, bytesOf(a.manifest)})
+		for _, f := range a.files {
+			list = append(list, blob{f.Descriptor, bytesOf(f.content)})
+		}
+	}
 	slices.SortStableFunc(list, func(a, b blob) int { return cmp.Compare(a.Digest, b.Digest) })
 	return slices.CompactFunc(list, func(a, b blob) bool { return a.Digest == b.Digest })
 }
@@ -64,14 +73,28 @@ func (b blob) path() string { return "blobs/sha256/" + strings.TrimPrefix(b.Dige
 
 const layoutFile = `{"imageLayoutVersion":"1.0.0"}`
 
-// top is the index.json of a layout: it names the image by its tag, for the tools that look for one.
+// Annotations of a layout's index.json.
+const (
+	refName        = "org.opencontainers.image.ref.name"
+	containerdName = "io.containerd.image.name"
+	cosignKind     = "kind" // by which cosign finds in a layout what its signatures are about
+)
+
+// top is the index.json of a layout: it names the image by its tag, for the tools that look for one, and lists the
+// artifacts.
 func (x *Index) top(tag Tag) ([]byte, error) {
 	d := x.Descriptor
-	d.Annotations = map[string]string{
-		"org.opencontainers.image.ref.name": tag.Name,
-		"io.containerd.image.name":          tag.full,
+	d.Annotations = map[string]string{refName: tag.Name, containerdName: tag.full}
+	list := []Descriptor{d}
+	for _, a := range x.Artifacts {
+		listed := a.Descriptor
+		if a.tag != "" {
+			d.Annotations[cosignKind] = "dev.cosignproject.cosign/image"
+			listed.Annotations = map[string]string{refName: a.tag}
+		}
+		list = append(list, listed)
 	}
-	b, _, err := encode(MediaTypeIndex, index{SchemaVersion: 2, MediaType: MediaTypeIndex, Manifests: []Descriptor{d}})
+	b, _, err := encode(MediaTypeIndex, index{SchemaVersion: 2, MediaType: MediaTypeIndex, Manifests: list})
 	return b, err
 }
 
@@ -162,6 +185,14 @@ func (x *Index) WriteTarball(ctx context.Context, file string, tag Tag) error {
 	err := atomicfile.Write(file, 0o644, func(w io.Writer) error { return x.writeTar(ctx, w, tag) })
 	if err != nil {
 		return fmt.Errorf("writing image tarball %s: %w", file, err)
+	}
+	return nil
+}
+
+// WriteStream writes what WriteTarball does.
+func (x *Index) WriteStream(ctx context.Context, w io.Writer, tag Tag) error {
+	if err := x.writeTar(ctx, w, tag); err != nil {
+		return fmt.Errorf("writing image tarball: %w", err)
 	}
 	return nil
 }

@@ -73,7 +73,7 @@ func (p Package) element() (Element, []ExtractedLicense) {
 		FileName: p.Name + "-" + p.Version + ".apk", Supplier: organization(p.Supplier), DownloadLocation: noAssertion,
 		Homepage: homepage(p.Homepage), LicenseConcluded: noAssertion, LicenseDeclared: expression,
 		Copyright: cmp.Or(p.Copyright, noAssertion), Description: p.Description, Purpose: "INSTALL",
-		Refs: []Reference{purlRef(p.purl())},
+		Refs: []Reference{purlRef(p.PURL())},
 	}
 	if p.Origin != "" && p.Origin != p.Name {
 		e.SourceInfo = "built from the recipe of " + p.Origin
@@ -84,7 +84,8 @@ func (p Package) element() (Element, []ExtractedLicense) {
 	return e, texts
 }
 
-func (p Package) purl() string {
+// PURL is the package URL: "pkg:apk/wolfi/zlib@1.3-r0?arch=x86_64&origin=zlib".
+func (p Package) PURL() string {
 	origin := p.Origin
 	if origin == p.Name {
 		origin = ""
