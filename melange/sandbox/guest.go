@@ -21,6 +21,7 @@ type guest struct {
 	wire         *wire
 	launchers    launchers
 	who          identity
+	owners       *owners    // that files were given, and the kernel does not know
 	setgroups    bool       // commands may change their groups
 	measured     []*os.File // folders of the host whose size is limited
 	memoryMounts []string   // filesystems whose content counts as memory
@@ -189,6 +190,9 @@ func (g *guest) start(r *run, files []*os.File) (int, error) {
 		attr.Sys.Setctty, attr.Sys.Ctty = true, 0
 	}
 	for _, f := range files {
+		if err := who.ownOpen(f); err != nil { // it may open its streams once more, by name
+			return 0, err
+		}
 		attr.Files = append(attr.Files, f.Fd())
 	}
 	defer limitProcesses(r.Limits.Pids)()
@@ -276,6 +280,13 @@ func (i identity) own(name string) error {
 	return os.Lchown(name, i.UID, i.GID)
 }
 
+func (i identity) ownOpen(f *os.File) error {
+	if i.Alias || i.root() {
+		return nil
+	}
+	return f.Chown(i.UID, i.GID)
+}
+
 // own changes owners by the names inside, while nothing else runs. What is shown read-only stays whose it is.
 func (g *guest) own(dir string) {
 	var answer reply
@@ -300,7 +311,7 @@ func (g *guest) own(dir string) {
 // tar writes the folder. It is read by its names inside, and nothing else runs that could change them meanwhile.
 func (g *guest) tar(dir string, files []*os.File) {
 	var answer reply
-	tree, err := filetree.Scan(dir, filetree.ScanOptions{})
+	tree, err := filetree.Scan(dir, filetree.ScanOptions{Owner: g.owners.of})
 	if err == nil {
 		err = filetree.WriteTar(files[0], tree)
 	}

@@ -52,7 +52,7 @@ func TestOwn(t *testing.T) {
 	for _, file := range []string{"/mine/new", "/mine/folder/new", "/mine/folder/file", "/tmp/new"} {
 		expect(t, a, "write", file, "x")
 	}
-	if out, err := probe(t, a, "write", "/new", "x"); owners() > 1 && (err == nil || !strings.Contains(out, "permission denied")) {
+	if out, err := probe(t, a, "write", "/new", "x"); idCount() > 1 && (err == nil || !strings.Contains(out, "permission denied")) {
 		t.Errorf("another one's folder: %s, %v", out, err)
 	}
 	if out, err := probeAs(t.Context(), a, Command{Args: []string{"write", "/new", "x"}, Root: true}); err != nil {
@@ -90,7 +90,7 @@ func TestAdministration(t *testing.T) {
 
 // TestNoSuchID: ids that packages cannot own either.
 func TestNoSuchID(t *testing.T) {
-	if owners() == 1 {
+	if idCount() == 1 {
 		return // it is the only one, under any number
 	}
 	s := Sandbox{Layers: []string{probeLayer(native)}, UID: idRange}

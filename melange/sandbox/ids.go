@@ -16,16 +16,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// idRange is what a user namespace maps at most: the 16-bit ids, which is all that a package may own.
+// idRange is what a user namespace maps at most: the 16-bit ids.
 const idRange = 65536
+
+// strangerID is the last of them, which is mapped wherever several are: it stands for those which are not.
+const strangerID = idRange - 1
 
 // mapping says which ids exist inside. There are three, by what the caller may do:
 //
 //   - root maps 0..65535 to themselves (or as many as its own namespace has), so files keep their owners on disk;
 //   - a user with a range in /etc/subuid and /etc/subgid is root inside, and has that range as 1 and up; the
 //     setuid helpers newuidmap and newgidmap write the maps;
-//   - any other user is root inside, and the only one: chown to anyone else is an error there, and commands that are to
-//     be somebody else are the same one under another number.
+//   - any other user is root inside, and the only one: commands that are to be somebody else are the same one under
+//     another number.
+//
+// Files may belong to ids that do not exist all the same: see owners.go.
 type mapping struct {
 	uids, gids []syscall.SysProcIDMap
 	helpers    bool // newuidmap and newgidmap have to write it
@@ -56,8 +61,20 @@ func callerMapping() (mapping, error) {
 	if err != nil || uids == nil || gids == nil {
 		return m, err
 	}
-	m.uids, m.gids, m.helpers = append(m.uids, *uids), append(m.gids, *gids), true
+	m.uids, m.gids, m.helpers = withStranger(append(m.uids, *uids)), withStranger(append(m.gids, *gids)), true
 	return m, nil
+}
+
+// withStranger makes the last of several ids the stranger, when there is none.
+func withStranger(ids []syscall.SysProcIDMap) []syscall.SysProcIDMap {
+	if len(ids) < 2 || exists(ids, strangerID) {
+		return ids
+	}
+	all, last := slices.Clone(ids[:len(ids)-1]), ids[len(ids)-1]
+	if last.Size--; last.Size > 0 {
+		all = append(all, last)
+	}
+	return append(all, syscall.SysProcIDMap{ContainerID: strangerID, HostID: last.HostID + last.Size, Size: 1})
 }
 
 // helpersWork reports whether newuidmap and newgidmap exist and can gain anything from their setuid bits.
@@ -121,14 +138,15 @@ func exists(ids []syscall.SysProcIDMap, id int) bool {
 
 // rootMapping maps what the caller's own namespace has, extent by extent: one that spans two is refused.
 func rootMapping() (m mapping, err error) {
-	if m.uids, err = ownExtents("/proc/self/uid_map"); err != nil {
+	uids, err := ownExtents("/proc/self/uid_map")
+	if err != nil {
 		return m, err
 	}
-	if m.gids, err = ownExtents("/proc/self/gid_map"); err != nil {
+	gids, err := ownExtents("/proc/self/gid_map")
+	if err != nil {
 		return m, err
 	}
-	m.setgroups = maySetGroups()
-	return m, nil
+	return mapping{uids: withStranger(uids), gids: withStranger(gids), setgroups: maySetGroups()}, nil
 }
 
 // maySetGroups: a namespace that an ordinary user made with a single id must keep that user's groups.

@@ -19,22 +19,33 @@ type launcher chan func()
 type launchers struct {
 	private launcher // no network but a loopback
 	shared  launcher // the caller's network; nil without permission
+	filters []int    // that ask, as descriptors
 }
 
-func newLaunchers(p policy) (l launchers, err error) {
+func newLaunchers(p policy, o *owners) (l launchers, err error) {
+	confine := func() error {
+		if err := confine(p); err != nil {
+			return err
+		}
+		asking, err := install(p.Identity, o)
+		if asking >= 0 {
+			l.filters = append(l.filters, asking)
+		}
+		return err
+	}
 	l.private, err = newLauncher(func() error {
 		if !p.Network {
-			return confine(p) // the whole environment has a network of its own
+			return confine() // the whole environment has a network of its own
 		}
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("making a network namespace: %w", err)
 		}
-		return errors.Join(raiseLoopback(), confine(p))
+		return errors.Join(raiseLoopback(), confine())
 	})
 	if err != nil || !p.Network {
 		return l, err
 	}
-	l.shared, err = newLauncher(func() error { return errors.Join(scopeSockets(), confine(p)) })
+	l.shared, err = newLauncher(func() error { return errors.Join(scopeSockets(), confine()) })
 	return l, err
 }
 
@@ -83,17 +94,30 @@ func confine(p policy) error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("setting no_new_privs: %w", err)
 	}
-	return install(filter(p.Identity))
+	return nil
 }
 
-// install makes the program of system calls' filter this thread's.
-func install(f []unix.SockFilter) error {
-	prog := unix.SockFprog{Len: uint16(len(f)), Filter: &f[0]}
-	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(&prog)))
-	if errno != 0 {
-		return fmt.Errorf("filtering system calls: %w", errno)
+// install makes the filter of system calls this thread's. It asks, at the descriptor that is returned, unless
+// somebody listens to this process already: the kernel has one listener. An answer that is on its way is not given up
+// for a signal that is not deadly; Linux before 5.19 has the call made again after one.
+func install(who identity, o *owners) (asking int, err error) {
+	for _, flags := range []uintptr{
+		unix.SECCOMP_FILTER_FLAG_NEW_LISTENER | unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, unix.SECCOMP_FILTER_FLAG_NEW_LISTENER,
+	} {
+		if asking, errno := setFilter(filter(who, o), flags); errno == 0 {
+			return asking, nil
+		}
 	}
-	return nil
+	if _, errno := setFilter(filter(who, nil), 0); errno != 0 {
+		return -1, fmt.Errorf("filtering system calls: %w", errno)
+	}
+	return -1, nil
+}
+
+func setFilter(f []unix.SockFilter, flags uintptr) (int, unix.Errno) {
+	prog := unix.SockFprog{Len: uint16(len(f)), Filter: &f[0]}
+	fd, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, uintptr(unsafe.Pointer(&prog)))
+	return int(fd), errno
 }
 
 // scopeSockets keeps who shares the caller's network from its abstract sockets, which have no permissions: the

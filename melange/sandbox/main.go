@@ -67,13 +67,19 @@ func setup(w *wire) error {
 	unix.Umask(0o022)
 	g := &guest{wire: w, who: r.Policy.Identity, setgroups: maySetGroups(), memoryMounts: memoryMounts(r.Policy.Lines)}
 	var err error
+	if g.owners, err = newOwners(); err != nil {
+		return err
+	}
 	if g.measured, err = openFolders(r.Policy.Measured); err != nil {
 		return err
 	}
 	if err := enter(r.Policy.Lines); err != nil {
 		return err
 	}
-	if g.launchers, err = newLaunchers(*r.Policy); err != nil {
+	if g.launchers, err = newLaunchers(*r.Policy, g.owners); err != nil {
+		return err
+	}
+	if err := hear(g.launchers.filters, g.owners); err != nil {
 		return err
 	}
 	return g.serve()

@@ -114,7 +114,7 @@ func TestUpper(t *testing.T) {
 		expect(t, a, "mkdir", "/home")
 		expect(t, a, "write", "/home/note", "made in run "+strconv.Itoa(i))
 		expect(t, a, "chmod", "000", "/home")
-		if owners() > 1 {
+		if idCount() > 1 {
 			expect(t, a, "chown", "1000", "1000", "/home")
 		}
 		must(t, a.Close())
@@ -125,8 +125,8 @@ func TestUpper(t *testing.T) {
 	}
 }
 
-// owners is how many ids there are inside.
-func owners() int {
+// idCount is how many ids there are inside.
+func idCount() int {
 	m, err := callerMapping()
 	if err != nil {
 		return 0
@@ -219,7 +219,7 @@ func TestTar(t *testing.T) {
 		expect(t, a, strings.Fields(command)...)
 	}
 	owner := "0:0"
-	if owners() > 1 {
+	if idCount() > 1 {
 		owner = "33:44"
 		expect(t, a, "chown", "33", "44", out+"var/tmp")
 	}

@@ -62,8 +62,9 @@ const (
 	dataArgs   = 16
 )
 
-// filter assembles the program that the kernel runs before each system call of a command.
-func filter(who identity) []unix.SockFilter {
+// filter assembles the program that the kernel runs before each system call of a command. With owners it asks about
+// files that are to be given to an id which the namespace has not.
+func filter(who identity, o *owners) []unix.SockFilter {
 	var p program
 	p.load(dataArch)
 	p.unlessEqual(nativeArch, unix.SECCOMP_RET_KILL_PROCESS) // another ABI's numbers mean other calls
@@ -105,6 +106,13 @@ func filter(who identity) []unix.SockFilter {
 			p.end(errno(unix.EAFNOSUPPORT))
 		})
 	}
+	if o != nil {
+		for _, c := range chownCalls {
+			for i, ids := range []mapped{o.uids, o.gids} {
+				p.call(uint32(c.number), uint32(c.owner+i), func(p *program) { p.ifForeign(ids.below(), unix.SECCOMP_RET_USER_NOTIF) })
+			}
+		}
+	}
 	p.end(unix.SECCOMP_RET_ALLOW)
 	return p
 }
@@ -139,6 +147,13 @@ func (p *program) ifAbove(k, result uint32) {
 
 func (p *program) ifAny(bits, result uint32) {
 	p.add(unix.BPF_JMP|unix.BPF_JSET|unix.BPF_K, 0, 1, bits)
+	p.end(result)
+}
+
+// ifForeign holds for ids from a number on, but not for the one that says that nothing is to change.
+func (p *program) ifForeign(below, result uint32) {
+	p.add(unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_K, 2, 0, unchanged)
+	p.add(unix.BPF_JMP|unix.BPF_JGE|unix.BPF_K, 0, 1, below)
 	p.end(result)
 }
 

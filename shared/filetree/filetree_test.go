@@ -341,8 +341,8 @@ func TestExtractAndScan(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.Chmod(filepath.Join(dir, "locked"), 0o755) })
-	root := func(int) int { return 0 }
-	got, err := Scan(dir, ScanOptions{UID: root, GID: root})
+	root := func(string, int, int) (int, int, error) { return 0, 0, nil }
+	got, err := Scan(dir, ScanOptions{Owner: root})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,9 +17,8 @@ import (
 
 // ScanOptions say how what lies in a host directory is read as a tree.
 type ScanOptions struct {
-	// UID and GID give the owner in the tree for one on the disk: in a user namespace of one id
-	// the calling user is root. Nil keeps the numbers.
-	UID, GID func(int) int
+	// Owner gives the owner in the tree of a file, by its name and its owner on the disk. Nil keeps that one.
+	Owner func(name string, uid, gid int) (int, int, error)
 
 	// Xattr says which extended attributes are part of the tree. Nil takes file capabilities and
 	// user attributes, except those that belong to an overlay.
@@ -82,13 +81,12 @@ func (s *scanner) entry(name, rel string, info fs.FileInfo) (Entry, error) {
 		Path: rel, Mode: info.Mode(), UID: int(stat.Uid), GID: int(stat.Gid),
 		ModTime: info.ModTime().Truncate(time.Second),
 	}
-	if s.o.UID != nil {
-		e.UID = s.o.UID(e.UID)
-	}
-	if s.o.GID != nil {
-		e.GID = s.o.GID(e.GID)
-	}
 	var err error
+	if s.o.Owner != nil {
+		if e.UID, e.GID, err = s.o.Owner(name, e.UID, e.GID); err != nil {
+			return e, err
+		}
+	}
 	switch kind := e.Mode.Type(); {
 	case kind == 0:
 		if first, seen := s.firstName(rel, stat); seen {

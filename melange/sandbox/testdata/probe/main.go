@@ -20,16 +20,23 @@ func main() {
 		fmt.Fprintln(os.Stderr, "probe: which tool?")
 		os.Exit(127)
 	}
-	for _, set := range []map[string]tool{files, processes, attempts, foreign} {
-		if t, ok := set[os.Args[1]]; ok {
-			if err := t(os.Args[2:]); err != nil {
+	for _, command := range strings.Split(strings.Join(os.Args[1:], "\x00"), "\x00;\x00") {
+		perform(strings.Split(command, "\x00"))
+	}
+}
+
+// perform runs one of the commands that ";" separates.
+func perform(args []string) {
+	for _, set := range []map[string]tool{files, processes, attempts, ownership, foreign} {
+		if t, ok := set[args[0]]; ok {
+			if err := t(args[1:]); err != nil {
 				fmt.Fprintln(os.Stderr, err)
 				os.Exit(1)
 			}
-			os.Exit(0)
+			return
 		}
 	}
-	fmt.Fprintln(os.Stderr, "probe: no tool", os.Args[1])
+	fmt.Fprintln(os.Stderr, "probe: no tool", args[0])
 	os.Exit(127)
 }
 
@@ -70,6 +77,7 @@ var files = map[string]tool{
 	"readlink": func(args []string) error { text, err := os.Readlink(args[0]); fmt.Println(text); return err },
 	"link":     func(args []string) error { return os.Link(args[0], args[1]) },
 	"symlink":  func(args []string) error { return os.Symlink(args[0], args[1]) },
+	"rename":   func(args []string) error { return os.Rename(args[0], args[1]) },
 	"rm":       func(args []string) error { return os.RemoveAll(args[0]) },
 	"chmod": func(args []string) error {
 		mode, err := strconv.ParseUint(args[0], 8, 32)
@@ -77,11 +85,6 @@ var files = map[string]tool{
 			return err
 		}
 		return chmod(args[1], uint32(mode))
-	},
-	"chown": func(args []string) error {
-		uid, _ := strconv.Atoi(args[0])
-		gid, _ := strconv.Atoi(args[1])
-		return os.Lchown(args[2], uid, gid)
 	},
 	"setxattr": func(args []string) error { return setxattr(args[0], args[1], []byte(args[2])) },
 	"setcap":   func(args []string) error { return setcap(args[0]) },
