@@ -110,6 +110,7 @@ func (b *Builder) box(ctx context.Context, job Job, ws *workspace) (*sandbox.San
 	add, drop := job.Plan.Capabilities.Numbers()
 	box := &sandbox.Sandbox{
 		Layers:  root.Layers,
+		Copies:  filepath.Join(ws.dir, "copies"),
 		Mounts:  []sandbox.Mount{{Source: ws.home, Target: recipe.Workspace}, {Source: ws.caches, Target: recipe.CacheDir}},
 		Network: job.Network || slices.ContainsFunc(job.steps(), func(s recipe.Step) bool { return s.Network }),
 		Limits:  b.limits(job),

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestLayers(t *testing.T) {
@@ -60,6 +62,67 @@ func TestShortNames(t *testing.T) {
 		t.Errorf("in the upper folder: %q, %v", data, err)
 	}
 	must(t, Remove(t.Context(), s.Upper))
+}
+
+// TestCopies: where there are no overlays it looks the same inside, and what commands write is not the layers'.
+func TestCopies(t *testing.T) {
+	low := layer(t, map[string]string{
+		"etc/name": "low", "etc/low": "low", "was/folder/file": "x", "way": ">/etc", "becomes": "file", "keeps/low": "low",
+	})
+	must(t, os.Link(filepath.Join(low, "etc/low"), filepath.Join(low, "etc/twin")))
+	must(t, os.Chmod(filepath.Join(low, "etc/low"), 0o640))
+	high := layer(t, map[string]string{"etc/name": "high", "was/folder": "file now", "way/in": "folder now", "becomes/folder/file": "x", "keeps/high": "high"})
+	looks := func(t *testing.T, a *Agent) (text string) {
+		for _, dir := range []string{"/etc", "/was", "/way", "/becomes", "/keeps", "/over/etc", "/over/keeps"} {
+			var stream bytes.Buffer
+			must(t, a.Tar(t.Context(), dir, &stream))
+			text += dir + "\n" + strings.Join(listing(t, &stream), "\n") + "\n"
+		}
+		return text + expect(t, a, "cat", "/etc/name", "/etc/twin", "/was/folder", "/way/in", "/over/etc/name")
+	}
+	for _, tc := range []struct {
+		name    string
+		sandbox Sandbox
+	}{{"in memory", Sandbox{}}, {"on disk", Sandbox{Copies: filepath.Join(t.TempDir(), "copies")}}, {"to stay", Sandbox{Upper: filepath.Join(t.TempDir(), "upper")}}} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := tc.sandbox
+			s.Layers = []string{probeLayer(native), low, high}
+			s.Mounts = []Mount{{Kind: Overlay, Target: "/over", ReadOnly: true, Layers: []string{low, high}}}
+			overlays, err := s.Start(t.Context())
+			must(t, err)
+			want := looks(t, overlays)
+			must(t, overlays.Close())
+			policy, err := s.policy()
+			must(t, err)
+			for i := range policy.Lines {
+				policy.Lines[i].Copy = policy.Lines[i].overlay()
+			}
+			for again := range 2 {
+				a, err := s.enter(t.Context(), policy)
+				must(t, err)
+				if again == 0 || s.Upper == "" {
+					if diff := cmp.Diff(want, looks(t, a)); diff != "" {
+						t.Error(diff)
+					}
+				} else if out := expect(t, a, "cat", "/etc/name"); out != "written" {
+					t.Errorf("what was written is %q", out)
+				}
+				expect(t, a, "write", "/etc/name", "written", ";", "write", "/etc/twin", "written", ";", "rm", "/way")
+				if out, err := probe(t, a, "write", "/over/etc/name", "x"); err == nil || !strings.Contains(out, "read-only") {
+					t.Errorf("%v: %s", err, out)
+				}
+				must(t, a.Close())
+			}
+			for name, want := range map[string]string{"etc/name": "low", "etc/twin": "low"} {
+				if data, err := os.ReadFile(filepath.Join(low, name)); string(data) != want {
+					t.Errorf("the layer's %s is %q, %v", name, data, err)
+				}
+			}
+			if s.Upper != "" {
+				must(t, Remove(t.Context(), s.Upper))
+			}
+		})
+	}
 }
 
 func TestLongName(t *testing.T) {

@@ -3,19 +3,34 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 
+	"distro.internal/shared/filetree"
 	"golang.org/x/sys/unix"
 )
 
 // overlayLayers is the kernel's limit for one overlay.
 const overlayLayers = 500
 
-// openOverlay makes an overlay whose writable layer, if any, is in Upper or else in memory, at scratch.
+// openOverlay puts the layers above each other. A host that has no overlays for users, or none above the filesystem that
+// it keeps its files on, gets a copy.
 func (o operation) openOverlay(scratch string) (int, error) {
+	if o.Copy {
+		return o.openCopy(scratch + ".copy")
+	}
+	fd, err := o.mountOverlay(scratch)
+	if refused(err) {
+		return o.openCopy(scratch + ".copy")
+	}
+	return fd, err
+}
+
+// mountOverlay makes an overlay whose writable layer, if any, is in Upper or else in memory, at scratch.
+func (o operation) mountOverlay(scratch string) (int, error) {
 	if len(o.Layers) > overlayLayers {
 		return -1, fmt.Errorf("%d layers; the kernel allows %d in one overlay", len(o.Layers), overlayLayers)
 	}
@@ -148,4 +163,79 @@ func (o operation) mountShort(upper, dir string) (int, error) {
 		return -1, err
 	}
 	return fd, setAttributes(fd, o.attributes())
+}
+
+// refused tells that there can be no overlay from one that is wrong.
+func refused(err error) bool {
+	for _, errno := range []unix.Errno{unix.ENODEV, unix.EPERM, unix.EINVAL, unix.EOPNOTSUPP} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
+}
+
+// openCopy makes a folder that looks like the layers above each other. Files are copied: a link would let commands
+// write to the layer's own. Where the disk can, the kernel has both share their blocks.
+func (o operation) openCopy(scratch string) (int, error) {
+	dir := o.Copies
+	if dir == "" {
+		if err := scratchUpper(scratch, o.Size); err != nil {
+			return -1, err
+		}
+		dir = filepath.Join(scratch, "all")
+	}
+	if _, err := os.Stat(dir); err != nil || o.Upper == "" { // what was written to Upper stays
+		if err := flatten(o.Layers, dir); err != nil {
+			return -1, err
+		}
+	}
+	fd, err := cloneTree(dir)
+	if err != nil {
+		return -1, err
+	}
+	return fd, setAttributes(fd, o.attributes())
+}
+
+// flatten copies the layers, one over the other. The folder has its name once it is whole.
+func flatten(layers []string, dir string) error {
+	partial := dir + ".partial"
+	if err := errors.Join(os.RemoveAll(partial), os.MkdirAll(partial, 0o755)); err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(partial)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	for _, layer := range layers {
+		tree, err := filetree.Scan(layer, filetree.ScanOptions{})
+		if err == nil {
+			err = makeWay(root, tree)
+		}
+		if err == nil {
+			err = filetree.Extract(tree, partial, filetree.ExtractOptions{})
+		}
+		if err != nil {
+			return fmt.Errorf("layer %s: %w", layer, err)
+		}
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	return os.Rename(partial, dir)
+}
+
+// makeWay removes what is no folder where the tree has one, and folders with all that is in them where it has none.
+func makeWay(root *os.Root, tree *filetree.Tree) error {
+	for e := range tree.All() {
+		info, err := root.Lstat(e.Path)
+		if err == nil && info.IsDir() != e.Mode.IsDir() {
+			err = root.RemoveAll(e.Path)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // policy is all that an environment is made of.
@@ -30,6 +32,8 @@ type operation struct {
 	Emulators  []emulator `json:",omitempty"`
 	Device     bool       `json:",omitempty"` // device nodes keep their meaning below this mount
 	ShortNames bool       `json:",omitempty"` // mount an overlay as before Linux 6.7
+	Copy       bool       `json:",omitempty"` // make no overlay but a copy
+	Copies     string     `json:",omitempty"` // where that is made; in memory when empty
 	Optional   bool       `json:",omitempty"` // a missing Source is no error
 }
 
@@ -91,11 +95,27 @@ func (s *Sandbox) policy() (*policy, error) {
 		hostname = "build"
 	}
 	p = append(p, operation{Do: doHostname, Source: hostname})
+	for i := range p {
+		if p[i].overlay() {
+			p[i].Copies = s.copies(p[i].Target)
+		}
+	}
 	all := &policy{Lines: p, Processors: int(math.Ceil(s.Limits.CPU)), Network: s.Network}
 	if s.Limits.Disk > 0 {
 		all.Measured = s.folders()
 	}
 	return all, nil
+}
+
+// copies is the folder for what an overlay at the target would show.
+func (s *Sandbox) copies(target string) string {
+	switch {
+	case target == "/" && s.Upper != "":
+		return filepath.Join(s.Upper, "copy")
+	case s.Copies != "":
+		return filepath.Join(s.Copies, strings.ReplaceAll(target, "/", "-"))
+	}
+	return ""
 }
 
 // resolverFile says how names are found in the caller's network.

@@ -40,6 +40,10 @@ type Sandbox struct {
 	// the sandbox can touch, see [Remove]. Empty keeps the writable layer in memory.
 	Upper string
 
+	// Copies is a folder for the case that the host has no overlays for its users: layers are copied to it then, and
+	// Limits.Disk does not count what is written there. It is made when missing. Empty keeps the copies in memory.
+	Copies string
+
 	Mounts   []Mount // in order; a later one may lie inside an earlier one
 	Hostname string  // "build" when empty
 	Network  bool    // share the caller's network; else there is only a loopback of its own
@@ -190,6 +194,9 @@ func (s *Sandbox) check() error {
 	}
 	if s.Upper != "" && !path.IsAbs(s.Upper) {
 		return fmt.Errorf("upper %q is not an absolute path", s.Upper)
+	}
+	if s.Copies != "" && !path.IsAbs(s.Copies) {
+		return fmt.Errorf("copies %q is not an absolute path", s.Copies)
 	}
 	for _, m := range s.Mounts {
 		if err := m.check(); err != nil {

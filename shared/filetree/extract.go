@@ -245,8 +245,13 @@ func (x *Extractor) file(dir openedDir, name string, e *Entry, content io.Reader
 	if err != nil {
 		return err
 	}
-	// The plain Writer keeps the buffer in use: a file's ReadFrom would allocate its own each time.
-	n, err := io.CopyBuffer(struct{ io.Writer }{f}, content, x.buf)
+	// The plain Writer keeps the buffer in use: a file's ReadFrom would allocate its own each time. But what is a file
+	// itself is copied by the kernel, which may let both share it.
+	to := io.Writer(struct{ io.Writer }{f})
+	if _, ok := content.(*os.File); ok {
+		to = f
+	}
+	n, err := io.CopyBuffer(to, content, x.buf)
 	if err == nil && n != e.Size {
 		err = fmt.Errorf("content is %d bytes long, not %d", n, e.Size)
 	}
