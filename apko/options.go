@@ -30,6 +30,7 @@ type options struct {
 
 	cacheDir, lockFile, buildDate string
 	offline, ignoreSignatures     bool
+	allowOlder                    bool
 	vcs                           bool
 }
 
@@ -46,6 +47,7 @@ func (o *options) register(cmd *cobra.Command) {
 	f.StringVar(&o.buildDate, "build-date", "", "date of the image, RFC 3339; SOURCE_DATE_EPOCH goes before it")
 	f.BoolVar(&o.offline, "offline", false, "use only what was fetched before")
 	f.BoolVar(&o.ignoreSignatures, "ignore-signatures", false, "trust indexes that nobody signed")
+	f.BoolVar(&o.allowOlder, "allow-older-index", false, "take the index of a repository though a newer one was seen")
 }
 
 func (o *options) registerLock(cmd *cobra.Command) {
@@ -162,13 +164,13 @@ func (m *machine) builder(o *options) (*build.Builder, error) {
 	if err != nil {
 		return nil, err
 	}
-	credentials, err := repository.CredentialsFrom(m.env)
+	access, err := repository.AccessFrom(m.env)
 	if err != nil {
 		return nil, err
 	}
 	b := &build.Builder{
 		CAS:    cas.Store{Dir: filepath.Join(cache, "cas")},
-		Client: &repository.Client{Cache: filepath.Join(cache, "apk"), Offline: o.offline, Credentials: credentials},
+		Client: &repository.Client{Cache: filepath.Join(cache, "apk"), Access: access, Offline: o.offline, AllowOlder: o.allowOlder},
 		Tool:   "apko", // no version: a release of the tool alone changes no image
 	}
 	b.Created, err = m.created(o.buildDate)

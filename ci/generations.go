@@ -53,9 +53,9 @@ func generationsCommand(s surroundings, o *workspaceFlags) *cobra.Command {
 	}
 	c.AddCommand(&cobra.Command{
 		Use:   "rollback NUMBER",
-		Short: "Make an older state current again, for all architectures at once",
+		Short: "Publish what an older state had, for all architectures at once",
 		Args:  cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(c *cobra.Command, args []string) error {
 			w, err := openWorld(s, o)
 			if err != nil {
 				return err
@@ -64,8 +64,15 @@ func generationsCommand(s surroundings, o *workspaceFlags) *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("%q is not the number of a generation", args[0])
 			}
-			r := &repository.Repository{Dir: w.out("repository")}
-			return r.Rollback(n)
+			if err := w.openKey(o.key); err != nil {
+				return err
+			}
+			g, err := w.repository().Rollback(c.Context(), n)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(s.stdout, "generation %d has what generation %d had\n", g.Number, n)
+			return nil
 		},
 	})
 	return c

@@ -28,7 +28,7 @@ type surroundings struct {
 	dir            string // where the workspace is looked for when no flag says
 	cache, config  string // the user's folders of this project
 	epoch          string // $SOURCE_DATE_EPOCH
-	credentials    repository.Credentials
+	access         repository.Access
 }
 
 func main() {
@@ -43,7 +43,7 @@ func main() {
 		s.config = filepath.Join(dir, "distro")
 	}
 	var err error
-	if s.credentials, err = repository.CredentialsFrom(os.Getenv); err != nil {
+	if s.access, err = repository.AccessFrom(os.Getenv); err != nil {
 		fmt.Fprintln(os.Stderr, "world:", err)
 		os.Exit(1)
 	}
@@ -94,6 +94,7 @@ type workspaceFlags struct {
 	dir, file  string
 	cache, key string
 	json       bool
+	allowOlder bool
 }
 
 func (o *workspaceFlags) register(f *pflag.FlagSet, s surroundings) {
@@ -102,4 +103,5 @@ func (o *workspaceFlags) register(f *pflag.FlagSet, s surroundings) {
 	f.StringVar(&o.cache, "cache-dir", s.cache, "folder for sources, unpacked packages and results")
 	f.StringVar(&o.key, "signing-key", filepath.Join(s.config, "distro.rsa"), "private key to sign with; made when it is not there")
 	f.BoolVar(&o.json, "json", false, "print JSON")
+	f.BoolVar(&o.allowOlder, "allow-older-index", false, "take the index of a repository though a newer one was seen")
 }

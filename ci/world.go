@@ -70,7 +70,7 @@ func openWorld(s surroundings, o *workspaceFlags) (*world, error) {
 	}
 	w := &world{
 		dir: dir, config: config, cache: cache,
-		client: &repository.Client{Cache: filepath.Join(cache, "apk"), Credentials: s.credentials},
+		client: &repository.Client{Cache: filepath.Join(cache, "apk"), Access: s.access, AllowOlder: o.allowOlder},
 		made:   map[string]*build.Result{}, external: map[string]*external{},
 	}
 	w.builder = &build.Builder{

@@ -26,7 +26,7 @@ type surroundings struct {
 	cache          string // the user's cache folder of this project
 	epoch          string // $SOURCE_DATE_EPOCH
 	term           string // $TERM
-	credentials    repository.Credentials
+	access         repository.Access
 }
 
 func main() {
@@ -38,7 +38,7 @@ func main() {
 		s.cache = filepath.Join(dir, "distro")
 	}
 	var err error
-	if s.credentials, err = repository.CredentialsFrom(os.Getenv); err != nil {
+	if s.access, err = repository.AccessFrom(os.Getenv); err != nil {
 		fmt.Fprintln(os.Stderr, "melange:", err)
 		os.Exit(1)
 	}

@@ -217,7 +217,7 @@ func (o *rebuildOptions) recorded(ctx context.Context, plan *recipe.Plan, r *bui
 	if err != nil {
 		return build.Environment{}, err
 	}
-	client := &repository.Client{Cache: filepath.Join(o.cacheDir, "apk"), Credentials: o.credentials}
+	client := &repository.Client{Cache: filepath.Join(o.cacheDir, "apk"), Access: o.access, AllowOlder: o.allowOlder}
 	offered := map[apk.Arch][]build.Installed{}
 	return r.Environment(plan.Environment.Cross, func(arch apk.Arch, want build.RecordedPackage) (build.Installed, error) {
 		if offered[arch] == nil {

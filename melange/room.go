@@ -30,6 +30,7 @@ type roomFlags struct {
 	repositories, keys []string
 	packages           []string
 	ignoreSignatures   bool
+	allowOlder         bool
 	cacheDir           string
 	mirrors            []string
 	buildDate          string
@@ -37,16 +38,17 @@ type roomFlags struct {
 	limits             sandbox.Limits
 	memory             string
 	cpu                float64
-	credentials        repository.Credentials
+	access             repository.Access
 }
 
 func (o *roomFlags) register(f *pflag.FlagSet, s surroundings) {
 	o.planFlags.register(f)
-	o.credentials = s.credentials
+	o.access = s.access
 	f.StringSliceVarP(&o.repositories, "repository-append", "r", nil, "repositories for the environment, besides the recipe's: folders or URLs")
 	f.StringSliceVarP(&o.keys, "keyring-append", "k", nil, "public keys that these repositories are signed with")
 	f.StringSliceVar(&o.packages, "package-append", nil, "packages for the environment, besides the recipe's")
 	f.BoolVar(&o.ignoreSignatures, "ignore-signatures", false, "use repositories without verifying their indexes")
+	f.BoolVar(&o.allowOlder, "allow-older-index", false, "take the index of a repository though a newer one was seen")
 	f.StringVar(&o.cacheDir, "cache-dir", s.cache, "folder for sources, unpacked packages and results")
 	f.StringSliceVar(&o.mirrors, "source-mirror", nil, "folders or URLs that hold sources by digest: sha256/HEX, sha512/HEX")
 	f.StringVar(&o.buildDate, "build-date", "", "time of the build as RFC 3339; the newest file of the sources when empty; $SOURCE_DATE_EPOCH wins")
@@ -103,7 +105,7 @@ func (o *roomFlags) offers(ctx context.Context, plan *recipe.Plan, e recipe.Envi
 	if err != nil {
 		return root, target, err
 	}
-	client := &repository.Client{Cache: filepath.Join(o.cacheDir, "apk"), Credentials: o.credentials}
+	client := &repository.Client{Cache: filepath.Join(o.cacheDir, "apk"), Access: o.access, AllowOlder: o.allowOlder}
 	machine := plan.Arch
 	if plan.Environment.Cross { // its tests, too, may name repositories that only tools are in
 		machine = plan.BuildArch

@@ -12,10 +12,14 @@
 //	link lib usr/lib
 //	hard bin/b bin/a
 //	script .post-install #!/bin/sh
+//
+// Before the packages may be the generation of the repository: "generation 2".
 package testrepo
 
 import (
 	"bytes"
+	"crypto/rsa"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -31,9 +35,11 @@ import (
 // KeyName is what the key of a repository is called.
 const KeyName = "test.rsa.pub"
 
-// Write writes the packages for each architecture and a signed index below dir, and the public key into dir/keys.
+// Write writes the packages for each architecture and a signed index below dir, and the keys into dir/keys. Those
+// that are there already stay the same.
 func Write(dir, text string, archs ...apk.Arch) error {
-	key, err := apk.GenerateKey(2048)
+	private := filepath.Join(dir, "keys", strings.TrimSuffix(KeyName, ".pub"))
+	key, err := keyIn(private)
 	if err != nil {
 		return err
 	}
@@ -51,6 +57,9 @@ func Write(dir, text string, archs ...apk.Arch) error {
 	if err := os.WriteFile(filepath.Join(dir, "keys", KeyName), public, 0o644); err != nil {
 		return err
 	}
+	if err := os.WriteFile(private, apk.EncodePrivateKey(key), 0o600); err != nil {
+		return err
+	}
 	for _, arch := range archs {
 		if err := writeArch(filepath.Join(dir, string(arch)), text, arch, signer); err != nil {
 			return err
@@ -59,11 +68,30 @@ func Write(dir, text string, archs ...apk.Arch) error {
 	return nil
 }
 
+// keyIn is the key in a file, or a new one.
+func keyIn(file string) (*rsa.PrivateKey, error) {
+	b, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return apk.GenerateKey(2048)
+	} else if err != nil {
+		return nil, err
+	}
+	return apk.DecodePrivateKey(b)
+}
+
 func writeArch(dir, text string, arch apk.Arch, signer apk.Signer) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
 	index := &apk.Index{}
+	if rest, ok := strings.CutPrefix(text, "generation "); ok {
+		number, rest, _ := strings.Cut(rest, "\n")
+		n, err := strconv.Atoi(number)
+		if err != nil {
+			return err
+		}
+		index.Generation, text = n, rest
+	}
 	for block := range strings.SplitSeq(strings.TrimSpace(text), "\n\n") {
 		p, err := writePackage(dir, block, arch, signer)
 		if err != nil {

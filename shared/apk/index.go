@@ -17,7 +17,13 @@ import (
 // An Index lists the packages of one repository for one architecture.
 type Index struct {
 	Description string
-	Packages    []*Package
+
+	// Generation counts the states of the repository: a later one has a higher
+	// number, so that nobody can pass an old one off as the present one. A
+	// repository that does not count has 0.
+	Generation int
+
+	Packages []*Package
 }
 
 // Sort brings the packages into the order in which apk writes them: by name,
@@ -346,21 +352,21 @@ func readIndex(r io.Reader, v Verify) (*Index, error) {
 	if err != nil {
 		return nil, err
 	}
-	packages, err := parseIndex(text)
-	if err != nil {
-		return nil, err
-	}
-	return &Index{Description: description, Packages: packages}, nil
+	x := &Index{}
+	x.Description, x.Generation = parseDescription(description)
+	x.Packages, err = parseIndex(text)
+	return x, err
 }
 
 // ReadIndexText reads and verifies APKINDEX.tar.gz as ReadIndex does, and
 // leaves the text for ReadEntries or ParseIndex.
-func ReadIndexText(r io.Reader, v Verify) (string, error) {
-	_, text, err := verifiedIndex(r, v)
+func ReadIndexText(r io.Reader, v Verify) (text string, generation int, err error) {
+	description, text, err := verifiedIndex(r, v)
 	if err != nil {
-		return "", fmt.Errorf("reading index: %w", err)
+		return "", 0, fmt.Errorf("reading index: %w", err)
 	}
-	return text, nil
+	_, generation = parseDescription(description)
+	return text, generation, nil
 }
 
 func verifiedIndex(r io.Reader, v Verify) (description, text string, err error) {
@@ -398,19 +404,63 @@ func verifiedIndex(r io.Reader, v Verify) (description, text string, err error) 
 	return description, text, nil
 }
 
+// The generation is the last two words of DESCRIPTION. It is the one place for
+// what is not about a package that every reader of indexes lets pass: apk shows
+// it to people when it updates, and others refuse files that they do not know.
+const generationWord = "generation "
+
+// describe returns what DESCRIPTION says.
+func (x *Index) describe() (string, error) {
+	text := x.Description
+	if _, taken := parseDescription(text); taken != 0 {
+		return "", fmt.Errorf("description %q: its end would be read as a generation", text)
+	}
+	if x.Generation < 0 {
+		return "", fmt.Errorf("generation %d: they count from 1", x.Generation)
+	}
+	if x.Generation > 0 {
+		if text != "" {
+			text += " "
+		}
+		text += generationWord + strconv.Itoa(x.Generation)
+	}
+	if len(text) > maxDescription {
+		return "", fmt.Errorf("description of %d bytes, apk reads no more than %d", len(text), maxDescription)
+	}
+	return text, nil
+}
+
+func parseDescription(text string) (description string, generation int) {
+	at := strings.LastIndex(text, generationWord)
+	switch {
+	case at == 0:
+	case at > 1 && text[at-1] == ' ':
+		description = text[:at-1]
+	default:
+		return text, 0
+	}
+	number := text[at+len(generationWord):]
+	n, err := strconv.Atoi(number)
+	if err != nil || n <= 0 || strconv.Itoa(n) != number {
+		return text, 0
+	}
+	return description, n
+}
+
 // WriteIndex writes APKINDEX.tar.gz, signed unless s is nil. Equal indexes
 // give equal bytes.
 func WriteIndex(w io.Writer, x *Index, s Signer) error {
-	if len(x.Description) > maxDescription {
-		return fmt.Errorf("writing index: description of %d bytes, apk reads no more than %d", len(x.Description), maxDescription)
+	description, err := x.describe()
+	if err != nil {
+		return fmt.Errorf("writing index: %w", err)
 	}
 	var text, body buffer
 	if err := x.Write(&text); err != nil {
 		return err
 	}
 	files := []controlFile{{name: indexFile, body: text}}
-	if x.Description != "" {
-		files = slices.Insert(files, 0, controlFile{name: descriptionFile, body: []byte(x.Description)})
+	if description != "" {
+		files = slices.Insert(files, 0, controlFile{name: descriptionFile, body: []byte(description)})
 	}
 	_, sum, err := writeMember(&body, files, epoch, ends)
 	if err != nil {

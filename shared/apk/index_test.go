@@ -107,9 +107,64 @@ func TestIndexWriteRefuses(t *testing.T) {
 			t.Errorf("%+v is written", p)
 		}
 	}
-	if err := WriteIndex(io.Discard, &Index{Description: strings.Repeat("x", 161)}, nil); err == nil {
-		t.Error("a description that apk does not read is written")
+	for _, x := range []Index{
+		{Description: strings.Repeat("x", 161)}, // apk does not read it
+		{Description: strings.Repeat("x", 150), Generation: 1},
+		{Description: "what is left of generation 7"},
+		{Generation: -1},
+	} {
+		if err := WriteIndex(io.Discard, &x, nil); err == nil {
+			t.Errorf("%+v is written", x)
+		}
 	}
+}
+
+func TestGeneration(t *testing.T) {
+	for text, want := range map[string]Index{
+		"":                                     {},
+		"v3.17-2-gabc":                         {Description: "v3.17-2-gabc"},
+		"generation 7":                         {Generation: 7},
+		"our distro generation 12":             {Description: "our distro", Generation: 12},
+		"generation 1 generation 12":           {Description: "generation 1", Generation: 12},
+		"our generation":                       {Description: "our generation"},
+		"our generation ":                      {Description: "our generation "},
+		" generation 7":                        {Description: " generation 7"},
+		"regeneration 7":                       {Description: "regeneration 7"},
+		"generation 07":                        {Description: "generation 07"},
+		"generation +7":                        {Description: "generation +7"},
+		"generation -7":                        {Description: "generation -7"},
+		"generation 0":                         {Description: "generation 0"},
+		"generation 7 ":                        {Description: "generation 7 "},
+		"generation 99999999999999999999":      {Description: "generation 99999999999999999999"},
+		"generation 7\n":                       {Description: "generation 7\n"},
+		"a generation later, generation seven": {Description: "a generation later, generation seven"},
+	} {
+		var x Index
+		x.Description, x.Generation = parseDescription(text)
+		if diff := cmp.Diff(want, x); diff != "" {
+			t.Errorf("%q (-want +got)\n%s", text, diff)
+		}
+	}
+}
+
+func FuzzDescription(f *testing.F) {
+	f.Add("our distro generation 12")
+	f.Add("generation 1 generation 2")
+	f.Add(" generation 3")
+	f.Fuzz(func(t *testing.T, text string) {
+		var x Index
+		x.Description, x.Generation = parseDescription(text)
+		again, err := x.describe()
+		if _, inner := parseDescription(x.Description); inner != 0 || len(text) > maxDescription {
+			if err == nil {
+				t.Errorf("%q is written", again)
+			}
+			return
+		}
+		if err != nil || again != text {
+			t.Errorf("%q becomes %q, %v", text, again, err)
+		}
+	})
 }
 
 func TestSignedIndex(t *testing.T) {
@@ -117,7 +172,7 @@ func TestSignedIndex(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x.Description = "v1-2-gabc"
+	x.Description, x.Generation = "v1-2-gabc", 3
 	var signed, again, plain bytes.Buffer
 	for w, s := range map[*bytes.Buffer]Signer{&signed: testSigner(t, "test.rsa.pub"), &again: testSigner(t, "test.rsa.pub"), &plain: nil} {
 		if err := WriteIndex(w, x, s); err != nil {

@@ -15,9 +15,11 @@ package catalog
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"path/filepath"
@@ -58,23 +60,47 @@ func Open(ctx context.Context, client *repository.Client, arch apk.Arch, sources
 		}
 	}
 	if client.Cache == "" || size < worthKeeping {
-		return compile(ctx, arch, sources, indexes)
+		u, _, err := compile(ctx, arch, sources, indexes)
+		return u, err
 	}
 	shelf := shelf{filepath.Join(client.Cache, "universes")}
-	if body, file, err := shelf.take(key(arch, sources, indexes)); err == nil {
-		if u, err := solve.Decode(body, file, describe(sources), arch); err == nil {
-			return u, nil
-		}
+	if u, err := fromShelf(shelf, arch, sources, indexes); err == nil {
+		return u, nil
 	}
-	u, err := compile(ctx, arch, sources, indexes)
+	u, generations, err := compile(ctx, arch, sources, indexes)
 	if err != nil {
 		return nil, err
 	}
 	// It was only now that the digests became those of what was verified.
-	if err := shelf.put(key(arch, sources, indexes), u.Encode); err != nil && client.Log != nil {
+	err = shelf.put(key(arch, sources, indexes), func(w io.Writer) error {
+		return errors.Join(binary.Write(w, binary.NativeEndian, generations), u.Encode(w))
+	})
+	if err != nil && client.Log != nil {
 		client.Log(fmt.Sprintf("keeping compiled indexes: %v", err))
 	}
 	return u, nil
+}
+
+// fromShelf takes the universe from the shelf. It begins with the generation of each index, because also of what
+// was verified before nothing is used that is older than what was seen since.
+func fromShelf(s shelf, arch apk.Arch, sources []Source, indexes []*repository.Snapshot) (*solve.Universe, error) {
+	body, file, err := s.take(key(arch, sources, indexes))
+	if err != nil {
+		return nil, err
+	}
+	head := 8 * len(indexes)
+	if len(body) < head {
+		return nil, errDamaged
+	}
+	for i, x := range indexes {
+		if x == nil {
+			continue
+		}
+		if err := x.Accept(int(binary.NativeEndian.Uint64(body[8*i:]))); err != nil {
+			return nil, err
+		}
+	}
+	return solve.Decode(body[head:], io.NewSectionReader(file, int64(head), int64(len(body)-head)), describe(sources), arch)
 }
 
 // snapshots asks all repositories at once. A repository without an index is nil.
@@ -94,23 +120,25 @@ func snapshots(ctx context.Context, client *repository.Client, arch apk.Arch, so
 	return list, g.Wait()
 }
 
-func compile(ctx context.Context, arch apk.Arch, sources []Source, indexes []*repository.Snapshot) (*solve.Universe, error) {
+func compile(ctx context.Context, arch apk.Arch, sources []Source, indexes []*repository.Snapshot) (*solve.Universe, []int64, error) {
 	list := describe(sources)
+	generations := make([]int64, len(indexes))
 	g, ctx := errgroup.WithContext(ctx)
 	for i, x := range indexes {
 		if x == nil {
 			continue
 		}
-		g.Go(func() (err error) {
-			list[i].Text, err = x.Text(ctx)
+		g.Go(func() error {
+			text, generation, err := x.Text(ctx)
+			list[i].Text, generations[i] = text, int64(generation)
 			return err
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	u := solve.Compile(list, arch)
-	return u, u.Err()
+	return u, generations, u.Err()
 }
 
 // describe is what the solver is told of the sources, without their packages.
@@ -127,7 +155,8 @@ func describe(sources []Source) []solve.Repository {
 
 // key names a universe by all that it is made of.
 func key(arch apk.Arch, sources []Source, indexes []*repository.Snapshot) cas.Digest {
-	k := cas.NewKey(solve.Format)
+	k := cas.NewKey("catalog/1")
+	k.Add("universe", solve.Format)
 	k.Add("machine", runtime.GOARCH)
 	k.Add("arch", string(arch))
 	for i, x := range indexes {

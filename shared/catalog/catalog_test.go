@@ -46,8 +46,10 @@ func newMarket(t *testing.T) *market {
 
 // publish writes an index that is worth keeping, with a package called new
 // in the given version. The file looks as if it had lain there for a while.
-func (m *market) publish(version string) {
-	x := &apk.Index{}
+func (m *market) publish(version string) { m.publishAs(0, version) }
+
+func (m *market) publishAs(generation int, version string) {
+	x := &apk.Index{Generation: generation}
 	for i := range 6000 {
 		p := &apk.Package{
 			Name: fmt.Sprint("package", i), Version: "1-r0", Arch: "x86_64", InstalledSize: 1,
@@ -218,6 +220,23 @@ func TestTrust(t *testing.T) {
 	m.write(b)
 	if _, err := Open(t.Context(), c, "x86_64", m.source()); err == nil {
 		t.Error("a changed index is opened")
+	}
+}
+
+// TestOlder goes back to a state that lies compiled on the shelf.
+func TestOlder(t *testing.T) {
+	m, c := newMarket(t), client(t)
+	m.publishAs(1, "1")
+	newest(t, c, m.source())
+	m.publishAs(2, "2")
+	newest(t, c, m.source())
+	m.publishAs(1, "1")
+	if _, err := Open(t.Context(), c, "x86_64", m.source()); !errors.Is(err, repository.ErrOlder) {
+		t.Errorf("error %v", err)
+	}
+	c.AllowOlder = true
+	if got := newest(t, c, m.source()); got != "1" {
+		t.Errorf("allowed: %s", got)
 	}
 }
 

@@ -29,12 +29,14 @@ const indexFile = "APKINDEX.tar.gz"
 // The cache holds each package once, whatever repository it came from, under the digest of its content;
 // no name in it tells an address. Folders are read in place.
 type Client struct {
-	Cache       string       // directory; needed for repositories that are no folders
-	HTTP        *http.Client // nil: the default one
-	Credentials Credentials
-	Offline     bool          // use what is in the cache, and fail at once where it is not
-	Backoff     time.Duration // before the first repetition of a request, then doubled; 0: half a second
-	Log         func(message string)
+	Cache string // directory; needed for repositories that are no folders
+	Access
+	HTTP       *http.Client  // nil: the default one
+	Offline    bool          // use what is in the cache, and fail at once where it is not
+	AllowOlder bool          // take a state of a repository that is older than one seen before
+	Backoff    time.Duration // before the first repetition of a request, then doubled; 0: half a second
+	Patience   time.Duration // with a server that says nothing; 0: a minute
+	Log        func(message string)
 }
 
 // ErrOffline is the cause when something is not in the cache and the network may not be used.
@@ -53,6 +55,9 @@ func (c *Client) Index(ctx context.Context, s Source, arch apk.Arch) (*apk.Index
 	index, err := apk.ReadIndex(bytes.NewReader(b), s.verify())
 	if err != nil {
 		return nil, x.failed(err)
+	}
+	if err := x.Accept(index.Generation); err != nil {
+		return nil, err
 	}
 	return index, nil
 }
@@ -169,9 +174,20 @@ func verifyAll(f io.Reader, p *apk.Package) error {
 	return err
 }
 
+// maxPackage is what a package may have whose size the index does not say.
+const maxPackage = 64 << 30
+
 // download completes the partial file and verifies it. What an earlier run left is taken up again; should
 // the whole then be wrong, everything is fetched anew once.
 func (c *Client) download(ctx context.Context, r request, partial *partial, p *apk.Package) error {
+	if r.max = p.Size; r.max == 0 {
+		r.max = maxPackage
+	}
+	if partial.size() > r.max {
+		if err := partial.reset(); err != nil {
+			return err
+		}
+	}
 	resumed := partial.size() > 0
 	for {
 		if _, err := c.get(ctx, r, partial); err != nil {
@@ -266,16 +282,9 @@ func openPartial(name string) (*partial, error) {
 		return nil, err
 	}
 	for {
-		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
+		f, err := openLocked(name)
 		if err != nil {
 			return nil, err
-		}
-		for err = unix.EINTR; err == unix.EINTR; {
-			err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
-		}
-		if err != nil {
-			f.Close()
-			return nil, &fs.PathError{Op: "lock", Path: name, Err: err}
 		}
 		// Whoever had the lock may have finished and removed the file.
 		mine, err1 := f.Stat()
@@ -285,6 +294,22 @@ func openPartial(name string) (*partial, error) {
 		}
 		f.Close()
 	}
+}
+
+// openLocked opens a file, making it if need be, when nobody else has it locked.
+func openLocked(name string) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	for err = unix.EINTR; err == unix.EINTR; {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
+	}
+	if err != nil {
+		f.Close()
+		return nil, &fs.PathError{Op: "lock", Path: name, Err: err}
+	}
+	return f, nil
 }
 
 // Write appends.

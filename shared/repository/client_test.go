@@ -13,7 +13,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -153,6 +155,109 @@ func TestKeysBelongToTheirRepository(t *testing.T) {
 		_, err := c.Index(t.Context(), source, "x86_64")
 		if right := len(source.Keyring) > 0 && source.Keyring["test.rsa.pub"] != &key.PublicKey; (err == nil) != right {
 			t.Errorf("keys %v: %v", source.Keyring, err)
+		}
+	}
+}
+
+// TestOlderIndex plays what was published before to a client that has seen what was published since.
+func TestOlderIndex(t *testing.T) {
+	s := serve(t, httptest.NewServer, add(t, "a", "1-r0", "x86_64", "A"))
+	signer, _ := testKeys()
+	states := map[string][]byte{}
+	keep := func(name string, g Generation) {
+		b, err := os.ReadFile(filepath.Join(g.Dir, "x86_64", indexFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		states[name] = b
+	}
+	first, err := s.repository.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	keep("1", first)
+	keep("2", publish(t, s.repository, Change{Add: map[apk.Arch][]Addition{"x86_64": {add(t, "b", "1-r0", "x86_64", "B")}}}))
+	back, err := s.repository.Rollback(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keep("3, which is 1 again", back)
+	var uncounted bytes.Buffer
+	if err := apk.WriteIndex(&uncounted, &apk.Index{}, signer); err != nil {
+		t.Fatal(err)
+	}
+	states["without a number"] = uncounted.Bytes()
+	states["of a stranger"] = []byte("rubbish")
+
+	folder := t.TempDir()
+	show := func(name string) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.fault = func(w http.ResponseWriter, r *http.Request) bool {
+			w.Header().Set("ETag", strconv.Quote(name))
+			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(states[name]))
+			return true
+		}
+		for _, arch := range []string{"x86_64", "aarch64"} {
+			if err := writeFile(filepath.Join(folder, arch, indexFile), states[name]); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	steps := []struct {
+		state    string
+		allow    bool
+		want     error
+		packages int
+	}{
+		{state: "without a number", packages: 0},
+		{state: "1", packages: 1},
+		{state: "2", packages: 2},
+		{state: "2", packages: 2},
+		{state: "1", want: ErrOlder},
+		{state: "1", want: ErrOlder},
+		{state: "without a number", want: ErrOlder},
+		{state: "3, which is 1 again", packages: 1},
+		{state: "2", want: ErrOlder},
+		{state: "2", allow: true, packages: 2},
+		{state: "2", packages: 2},
+		{state: "1", want: ErrOlder},
+		{state: "3, which is 1 again", packages: 1},
+	}
+	for kind, url := range map[string]string{"server": s.URL, "folder": folder} {
+		c := client(t)
+		for i, step := range steps {
+			show(step.state)
+			c.AllowOlder = step.allow
+			x, err := c.Index(t.Context(), Source{URL: url, Keyring: s.repository.Keyring}, "x86_64")
+			if !errors.Is(err, step.want) || (err == nil) != (step.want == nil) || err == nil && len(x.Packages) != step.packages {
+				t.Errorf("%s, step %d, %s: %v, %v", kind, i, step.state, x, err)
+			}
+		}
+		c.AllowOlder = false
+		show("1")
+		if _, err := c.Index(t.Context(), Source{URL: url, Keyring: s.repository.Keyring}, "aarch64"); err != nil {
+			t.Errorf("%s: another architecture is older: %v", kind, err)
+		}
+		for _, state := range []string{"1", "of a stranger"} {
+			show(state)
+			if _, err := c.Index(t.Context(), Source{URL: url, Keyring: s.repository.Keyring}, "x86_64"); err == nil {
+				t.Errorf("%s: %s is accepted", kind, state)
+			}
+		}
+		if kind == "folder" {
+			if err := os.RemoveAll(folder); err != nil {
+				t.Fatal(err)
+			}
+			show("1")
+			if _, err := c.Index(t.Context(), Source{URL: url, Keyring: s.repository.Keyring}, "x86_64"); err != nil {
+				t.Errorf("a folder made anew: %v", err)
+			}
+			continue
+		}
+		c.Offline = true // what was refused did not take the place of what was there
+		if x, err := c.Index(t.Context(), s.source(), "x86_64"); err != nil || x.Generation != 3 {
+			t.Errorf("offline: %v, %v", x, err)
 		}
 	}
 }
@@ -349,7 +454,7 @@ func TestLogins(t *testing.T) {
 	s := serve(t, httptest.NewServer, add(t, "a", "1-r0", "x86_64", "A"))
 	s.fault = func(w http.ResponseWriter, r *http.Request) bool {
 		user, password, _ := r.BasicAuth()
-		if (user == "user" && password == "s3cret") || r.URL.Query().Get("token") == "s3cret" {
+		if (user == "user" && password == "s3cret") || r.Header.Get("Authorization") == "Bearer s3cret" || r.URL.Query().Get("token") == "s3cret" {
 			return false
 		}
 		http.Error(w, "who are you", http.StatusUnauthorized)
@@ -362,12 +467,14 @@ func TestLogins(t *testing.T) {
 		creds Credentials
 		right bool
 	}{
+		"bearer":         {s.URL, Credentials{{Host: host, Token: "s3cret"}}, true},
+		"wrong bearer":   {s.URL, Credentials{{Host: host, Token: "s3cret2"}}, false},
 		"in the address": {"http://user:s3cret@" + host, nil, true},
 		"token":          {"http://" + host + "?token=s3cret", nil, true},
-		"for host, port": {s.URL, Credentials{{host, "user", "s3cret"}}, true},
-		"for the host":   {s.URL, Credentials{{"other.test", "x", "y"}, {hostname, "user", "s3cret"}}, true},
-		"for all":        {s.URL, Credentials{{"", "user", "s3cret"}}, true},
-		"for another":    {s.URL, Credentials{{"other.test", "user", "s3cret"}}, false},
+		"for host, port": {s.URL, Credentials{{Host: host, User: "user", Password: "s3cret"}}, true},
+		"for the host":   {s.URL, Credentials{{Host: "other.test", User: "x", Password: "y"}, {Host: hostname, User: "user", Password: "s3cret"}}, true},
+		"for all":        {s.URL, Credentials{{User: "user", Password: "s3cret"}}, true},
+		"for another":    {s.URL, Credentials{{Host: "other.test", User: "user", Password: "s3cret"}}, false},
 		"wrong":          {"http://user:s3cret2@" + host, nil, false},
 		"wrong token":    {"http://" + host + "?token=s3cret2", nil, false},
 		"bad port":       {"http://user:s3cret@127.0.0.1:1", nil, false},
@@ -399,6 +506,8 @@ func TestLogins(t *testing.T) {
 	}
 }
 
+// TestOwnCertificates reads a server with a certificate of its own from processes that are told of it and
+// that are not: what a process trusts it decides once.
 func TestOwnCertificates(t *testing.T) {
 	s := serve(t, httptest.NewTLSServer, add(t, "a", "1-r0", "x86_64", "A"))
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
@@ -408,16 +517,169 @@ func TestOwnCertificates(t *testing.T) {
 	if _, err := c.Index(t.Context(), s.source(), "x86_64"); !errors.As(err, &unknown) {
 		t.Errorf("a stranger's certificate: %v", err)
 	}
-	var err error
-	if c.HTTP, err = HTTPClient(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})); err != nil {
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Index(t.Context(), s.source(), "x86_64"); err != nil {
+	for _, told := range []bool{true, false} {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), readerVariable+"="+s.URL)
+		if told {
+			cmd.Env = append(cmd.Env, "SSL_CERT_FILE="+file)
+		}
+		out, err := cmd.CombinedOutput()
+		if (err == nil) != told {
+			t.Errorf("told of it: %v; %v\n%s", told, err, out)
+		}
+	}
+}
+
+// TestRedirections: who is led elsewhere takes no login along, and does not leave the protected line.
+func TestRedirections(t *testing.T) {
+	elsewhere := serve(t, httptest.NewServer, add(t, "a", "1-r0", "x86_64", "A"))
+	elsewhere.fault = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Header.Get("Authorization") != "" {
+			t.Errorf("another server gets %s", r.Header.Get("Authorization"))
+		}
+		return false
+	}
+	lead := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, password, _ := r.BasicAuth(); password != "s3cret" {
+			t.Error("the server itself gets no login")
+		}
+		http.Redirect(w, r, elsewhere.URL+r.URL.Path, http.StatusFound)
+	})
+	plain, secure := httptest.NewServer(lead), httptest.NewTLSServer(lead)
+	defer plain.Close()
+	defer secure.Close()
+	c := client(t)
+	c.Credentials = Credentials{{Host: "127.0.0.1", User: "user", Password: "s3cret"}}
+	source := Source{URL: plain.URL, Keyring: elsewhere.repository.Keyring}
+	if _, err := c.Index(t.Context(), source, "x86_64"); err != nil {
 		t.Error(err)
 	}
-	if _, err := HTTPClient([]byte("rubbish")); err == nil {
-		t.Error("rubbish is a certificate")
+	c.HTTP, source.URL = secure.Client(), secure.URL
+	if _, err := c.Index(t.Context(), source, "x86_64"); !errors.Is(err, errDowngrade) {
+		t.Errorf("from https to http: %v", err)
 	}
+}
+
+// TestMirrors has a server that fails and mirrors that are asked for it, one of which has other content.
+func TestMirrors(t *testing.T) {
+	big := strings.Repeat("content ", 3000)
+	origin := serve(t, httptest.NewServer, add(t, "a", "1-r0", "x86_64", big))
+	liar := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.Error(w, "no", http.StatusForbidden) }))
+	defer liar.Close()
+	mirror := &server{repository: origin.repository}
+	mirror.Server = httptest.NewServer(http.StripPrefix("/mirror", mirror))
+	defer mirror.Close()
+	c := client(t)
+	var logged strings.Builder
+	c.Log = func(m string) { logged.WriteString(m + "\n") }
+	c.Mirrors = []Mirror{{origin.URL + "/os", liar.URL}, {origin.URL, liar.URL}, {origin.URL, "http://user:s3cret@" + strings.TrimPrefix(mirror.URL, "http://") + "/mirror"}}
+	read := func() {
+		t.Helper()
+		x, err := c.Index(t.Context(), origin.source(), "x86_64")
+		if err == nil {
+			_, err = c.Fetch(t.Context(), origin.source(), x.Packages[0])
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	read()
+	if got := origin.requests() + "; " + mirror.requests(); got != "APKINDEX.tar.gz 200, a-1-r0.apk 200; " {
+		t.Errorf("all is well: %s", got)
+	}
+	origin.fault = func(w http.ResponseWriter, r *http.Request) bool { w.WriteHeader(http.StatusBadGateway); return true }
+	c.Cache = t.TempDir()
+	read()
+	if got := origin.requests() + "; " + mirror.requests(); got != "APKINDEX.tar.gz 502, a-1-r0.apk 502; APKINDEX.tar.gz 200, a-1-r0.apk 200" {
+		t.Errorf("the server is ill: %s", got)
+	}
+	read()
+	if got := mirror.requests(); got != "APKINDEX.tar.gz 304" {
+		t.Errorf("the mirror again: %s", got)
+	}
+	origin.fault = nil
+	origin.requests()
+	read()
+	if got := origin.requests(); got != "APKINDEX.tar.gz 200" {
+		t.Errorf("what the mirror called it says nothing to the server: %s", got)
+	}
+	if strings.Contains(logged.String(), "s3cret") || logged.Len() == 0 {
+		t.Errorf("logged: %s", &logged)
+	}
+	origin.Close()
+	mirror.Close()
+	_, err := c.Index(t.Context(), origin.source(), "x86_64")
+	if err == nil || !strings.Contains(err.Error(), "refused") {
+		t.Errorf("nobody is there: %v", err)
+	}
+}
+
+func TestParseMirrors(t *testing.T) {
+	got, err := ParseMirrors(" https://a.test/os=https://mirror.test/a/\nhttps://b.test/=http://u:p@mirror.test ")
+	want := []Mirror{{"https://a.test/os", "https://mirror.test/a"}, {"https://b.test", "http://u:p@mirror.test"}}
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("%v (-want +got)\n%s", err, diff)
+	}
+	for _, bad := range []string{"https://a.test", "=https://a.test", "https://a.test=/srv/s3cret", "ftp://a.test=https://s3cret@b.test"} {
+		if got, err := ParseMirrors(bad); err == nil || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%q: %v, %v", bad, got, err)
+		}
+	}
+}
+
+// TestEndless has servers that do not come to an end, or say nothing at all.
+func TestEndless(t *testing.T) {
+	s := serve(t, httptest.NewServer, add(t, "a", "1-r0", "x86_64", "A"))
+	c := client(t)
+	endless := func(w http.ResponseWriter, r *http.Request) bool {
+		for {
+			if _, err := w.Write(make([]byte, 1<<16)); err != nil {
+				return true
+			}
+		}
+	}
+	s.fault = endless
+	if _, err := c.Fetch(t.Context(), s.source(), s.packages[0]); !errors.Is(err, apk.ErrLimit) {
+		t.Errorf("a package without an end: %v", err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(c.Cache, "partial", "*")); len(left) == 1 {
+		if info, err := os.Stat(left[0]); err != nil || info.Size() > 0 {
+			t.Errorf("it stays: %v, %v", info, err)
+		}
+	}
+	if err := (&Client{Cache: c.Cache}).limited(t, s, 1<<20); !errors.Is(err, apk.ErrLimit) {
+		t.Errorf("an index without an end: %v", err)
+	}
+	silent := make(chan struct{})
+	s.fault = func(w http.ResponseWriter, r *http.Request) bool {
+		w.WriteHeader(http.StatusOK)
+		w.(*recorder).ResponseWriter.(http.Flusher).Flush()
+		select {
+		case <-silent:
+		case <-r.Context().Done():
+		}
+		return true
+	}
+	defer close(silent)
+	c.Patience = 20 * time.Millisecond
+	start := time.Now()
+	if _, err := c.Fetch(t.Context(), s.source(), s.packages[0]); !errors.Is(err, errSilent) || time.Since(start) > 10*time.Second {
+		t.Errorf("a server that says nothing: %v", err)
+	}
+}
+
+// limited asks for an index that may have no more than max bytes.
+func (c *Client) limited(t *testing.T, s *server, max int64) error {
+	p, err := s.source().place()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.get(t.Context(), request{place: p, arch: "x86_64", name: indexFile, max: max}, &memory{})
+	return err
 }
 
 func TestFolder(t *testing.T) {
@@ -447,8 +709,8 @@ func TestFolder(t *testing.T) {
 func TestNetrc(t *testing.T) {
 	for text, want := range map[string]Credentials{
 		"": nil,
-		"# comment\nmachine a.test login u password p\nmachine b.test\n\tlogin v\n\tpassword q # not a comment's end\n": {{"a.test", "u", "p"}, {"b.test", "v", "q"}},
-		"machine a.test login u\nmacdef init\ncd /\nmachine x\n\ndefault login anonymous password me@home account z":    {{"a.test", "u", ""}, {"", "anonymous", "me@home"}},
+		"# comment\nmachine a.test login u password p\nmachine b.test\n\tlogin v\n\tpassword q # not a comment's end\n": {{Host: "a.test", User: "u", Password: "p"}, {Host: "b.test", User: "v", Password: "q"}},
+		"machine a.test login u\nmacdef init\ncd /\nmachine x\n\ndefault login anonymous password me@home account z":    {{Host: "a.test", User: "u"}, {User: "anonymous", Password: "me@home"}},
 	} {
 		got, err := ParseNetrc(strings.NewReader(text))
 		if d := cmp.Diff(want, got); d != "" || err != nil {
@@ -474,15 +736,40 @@ func FuzzParseNetrc(f *testing.F) {
 }
 
 func TestHTTPAuth(t *testing.T) {
-	if l, err := ParseHTTPAuth("basic:a.test:user:p:w"); err != nil || l != (Login{"a.test", "user", "p:w"}) {
-		t.Errorf("%v, %v", l, err)
+	for text, want := range map[string]Login{
+		"basic:a.test:user:p:w":  {Host: "a.test", User: "user", Password: "p:w"},
+		"basic:*:user:pw":        {User: "user", Password: "pw"},
+		"bearer:a.test:to:ken==": {Host: "a.test", Token: "to:ken=="},
+	} {
+		if l, err := ParseHTTPAuth(text); err != nil || l != want {
+			t.Errorf("%q: %v, %v", text, l, err)
+		}
 	}
-	if l, err := ParseHTTPAuth("basic:*:user:pw"); err != nil || l.Host != "" {
-		t.Errorf("%v, %v", l, err)
-	}
-	for _, bad := range []string{"", "basic:a:b", "bearer:a:b:s3cret"} {
+	for _, bad := range []string{"", "basic:a:b", "basic", "bearer:s3cret", "bearer:a:", "digest:a:b:s3cret"} {
 		if l, err := ParseHTTPAuth(bad); err == nil || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%q: %v, %v", bad, l, err)
+		}
+	}
+}
+
+func TestAccessFrom(t *testing.T) {
+	netrc := filepath.Join(t.TempDir(), "netrc")
+	if err := os.WriteFile(netrc, []byte("machine c.test login u password p\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env := map[string]string{"HTTP_AUTH": "basic:a.test:u:p\nbearer:b.test:t", "NETRC": netrc, "REPOSITORY_MIRRORS": "https://a.test=https://b.test"}
+	got, err := AccessFrom(func(name string) string { return env[name] })
+	want := Access{
+		Credentials{{Host: "a.test", User: "u", Password: "p"}, {Host: "b.test", Token: "t"}, {Host: "c.test", User: "u", Password: "p"}},
+		[]Mirror{{"https://a.test", "https://b.test"}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("%v (-want +got)\n%s", err, diff)
+	}
+	for name, value := range map[string]string{"HTTP_AUTH": "basic:a.test:u:p\n\n", "REPOSITORY_MIRRORS": "https://a.test"} {
+		env := map[string]string{name: value}
+		if _, err := AccessFrom(func(name string) string { return env[name] }); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s %q: %v", name, value, err)
 		}
 	}
 }

@@ -2,9 +2,9 @@ package repository
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -18,25 +18,12 @@ import (
 	"distro.internal/shared/apk"
 )
 
-// HTTPClient returns a client that trusts the certificates (PEM) besides those of the system.
-func HTTPClient(certificates []byte) (*http.Client, error) {
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		return nil, fmt.Errorf("reading the system's certificates: %w", err)
-	}
-	if !pool.AppendCertsFromPEM(certificates) {
-		return nil, errors.New("reading certificates: none is there in PEM")
-	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.TLSClientConfig = &tls.Config{RootCAs: pool}
-	return &http.Client{Transport: transport}, nil
-}
-
 // A request is for one file of a repository.
 type request struct {
 	place
 	arch  apk.Arch
 	name  string
+	max   int64       // bytes that the file may have
 	known cachedIndex // ask only for what is newer
 }
 
@@ -61,26 +48,50 @@ func (m *memory) reset() error { m.Reset(); return nil }
 // attempts is how often a request is made when the server or the line is at fault.
 const attempts = 5
 
-// get downloads the file. It goes on where the line broke, and repeats what may go better next time.
+// get downloads the file. It goes on where the line broke, asks mirrors in turn, and repeats what may go
+// better next time.
 func (c *Client) get(ctx context.Context, r request, w sink) (response, error) {
 	wait := c.Backoff
 	if wait == 0 {
 		wait = 500 * time.Millisecond
 	}
 	validator := ""
+	addresses := c.addresses(r.place)
 	for attempt := 1; ; attempt++ {
-		res, err := c.try(ctx, r, w, &validator)
-		var again *temporaryError
-		if err == nil || ctx.Err() != nil || attempt == attempts || !errors.As(err, &again) {
-			return res, err
-		}
-		if validator == "" { // nobody could tell whether the rest belongs to what is here
-			if err := w.reset(); err != nil {
-				return response{}, err
+		var problem error       // of the repository itself, rather than of a mirror
+		var after time.Duration // what a server asks for
+		temporary := false
+		for _, at := range addresses {
+			res, err := c.try(ctx, at, r, w, &validator)
+			if err == nil {
+				res.known.From = at.from(r.place)
+				return res, nil
+			}
+			if ctx.Err() != nil {
+				return response{}, context.Cause(ctx)
+			}
+			if problem == nil {
+				problem = err
+			}
+			var again *temporaryError
+			if errors.As(err, &again) {
+				temporary, after = true, max(after, again.after)
+			}
+			if len(addresses) > 1 {
+				c.log("%s: %v", at.file(r.arch, r.name), err)
+				validator = ""
+			}
+			if validator == "" { // nobody could tell whether the rest belongs to what is here
+				if err := w.reset(); err != nil {
+					return response{}, err
+				}
 			}
 		}
-		pause := max(wait, again.after)
-		c.log("%s: %v; trying again in %v", r.file(r.arch, r.name), err, pause)
+		if !temporary || attempt == attempts {
+			return response{}, problem
+		}
+		pause := max(wait, after)
+		c.log("%s: %v; trying again in %v", r.file(r.arch, r.name), problem, pause)
 		select {
 		case <-ctx.Done():
 			return response{}, context.Cause(ctx)
@@ -88,6 +99,14 @@ func (c *Client) get(ctx context.Context, r request, w sink) (response, error) {
 		}
 		wait *= 2
 	}
+}
+
+// from is what a place is called in a record: nothing, if it is the repository's own.
+func (p place) from(own place) string {
+	if p == own {
+		return ""
+	}
+	return p.file("", "")
 }
 
 func (c *Client) log(format string, args ...any) {
@@ -105,35 +124,34 @@ type temporaryError struct {
 func (e *temporaryError) Error() string { return e.err.Error() }
 func (e *temporaryError) Unwrap() error { return e.err }
 
+// errSilent is the cause when a server says nothing for too long.
+var errSilent = errors.New("nothing came for too long")
+
 // try makes one request. validator is what the server calls the content that w has the beginning of.
-func (c *Client) try(ctx context.Context, r request, w sink, validator *string) (response, error) {
-	u := r.url.JoinPath(string(r.arch), r.name)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
-	if err != nil {
-		return response{}, errors.New("the address is no URL")
-	}
-	c.authorize(req, r.place)
-	have := w.size()
-	switch {
-	case have > 0:
-		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", have))
-		if *validator != "" {
-			req.Header.Set("If-Range", *validator)
+func (c *Client) try(ctx context.Context, at place, r request, w sink, validator *string) (response, error) {
+	patience := cmp.Or(c.Patience, time.Minute)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	silence := time.AfterFunc(patience, func() { cancel(errSilent) })
+	defer silence.Stop()
+	failed := func(err error) error {
+		if context.Cause(ctx) == errSilent {
+			err = errSilent
 		}
-	case r.known.ETag != "":
-		req.Header.Set("If-None-Match", r.known.ETag)
-	case r.known.Modified != "":
-		req.Header.Set("If-Modified-Since", r.known.Modified)
+		return &temporaryError{err: withoutAddress(err)}
 	}
-	// What is compressed already must come as it is: its bytes are what is hashed.
-	req.Header.Set("Accept-Encoding", "identity")
+	have := w.size()
+	req, err := c.request(ctx, at, r, have, *validator)
+	if err != nil {
+		return response{}, err
+	}
 	res, err := c.client().Do(req)
 	var stranger *tls.CertificateVerificationError
 	switch {
-	case errors.As(err, &stranger):
+	case errors.As(err, &stranger), errors.Is(err, errDowngrade):
 		return response{}, withoutAddress(err)
 	case err != nil:
-		return response{}, &temporaryError{err: withoutAddress(err)}
+		return response{}, failed(err)
 	}
 	defer res.Body.Close()
 	known := cachedIndex{ETag: res.Header.Get("ETag"), Modified: res.Header.Get("Last-Modified")}
@@ -145,10 +163,50 @@ func (c *Client) try(ctx context.Context, r request, w sink, validator *string) 
 	if strings.HasPrefix(*validator, "W/") || *validator == "" {
 		*validator = known.Modified
 	}
-	if _, err := io.Copy(w, res.Body); err != nil {
-		return response{}, &temporaryError{err: withoutAddress(err)}
+	body := patient{io.LimitReader(res.Body, r.max-w.size()+1), silence, patience}
+	if _, err := io.Copy(w, body); err != nil {
+		return response{}, failed(err)
+	}
+	if w.size() > r.max {
+		return response{}, errors.Join(fmt.Errorf("%w of %d bytes", apk.ErrLimit, r.max), w.reset())
 	}
 	return response{known: known}, nil
+}
+
+func (c *Client) request(ctx context.Context, at place, r request, have int64, validator string) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.url.JoinPath(string(r.arch), r.name).String(), nil)
+	if err != nil {
+		return nil, errors.New("the address is no URL")
+	}
+	c.authorize(req, at)
+	switch known := r.known; {
+	case have > 0:
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", have))
+		if validator != "" {
+			req.Header.Set("If-Range", validator)
+		}
+	case known.From != at.from(r.place): // what another called it says nothing here
+	case known.ETag != "":
+		req.Header.Set("If-None-Match", known.ETag)
+	case known.Modified != "":
+		req.Header.Set("If-Modified-Since", known.Modified)
+	}
+	// What is compressed already must come as it is: its bytes are what is hashed.
+	req.Header.Set("Accept-Encoding", "identity")
+	return req, nil
+}
+
+// patient puts off the end of patience whenever something comes.
+type patient struct {
+	io.Reader
+	silence  *time.Timer
+	patience time.Duration
+}
+
+func (p patient) Read(b []byte) (int, error) {
+	n, err := p.Reader.Read(b)
+	p.silence.Reset(p.patience)
+	return n, err
 }
 
 // begin looks at the status and brings w to where the body begins. whole means that no body is needed.
@@ -199,22 +257,27 @@ func rangeStart(s string) (int64, bool) {
 	return n, ok && found && err == nil
 }
 
-func (c *Client) client() *http.Client {
-	if c.HTTP != nil {
-		return c.HTTP
-	}
-	return http.DefaultClient
-}
+var errDowngrade = errors.New("server leads from https to http")
 
-func (c *Client) authorize(req *http.Request, p place) {
-	if p.user != nil {
-		password, _ := p.user.Password()
-		req.SetBasicAuth(p.user.Username(), password)
-		return
+// client follows redirections, but not into the open, and shows no login to whom it is not for.
+func (c *Client) client() *http.Client {
+	client := http.Client{}
+	if c.HTTP != nil {
+		client = *c.HTTP
 	}
-	if l, ok := c.Credentials.find(p.url); ok {
-		req.SetBasicAuth(l.User, l.Password)
+	client.CheckRedirect = func(req *http.Request, via []*http.Request) error {
+		if len(via) >= 10 {
+			return errors.New("redirected too often")
+		}
+		if req.URL.Scheme != "https" && via[len(via)-1].URL.Scheme == "https" {
+			return errDowngrade
+		}
+		if req.URL.Host != via[0].URL.Host {
+			req.Header.Del("Authorization")
+		}
+		return nil
 	}
+	return &client
 }
 
 // withoutAddress takes the address out of an error: it may hold a token, and whoever reads the error is

@@ -63,7 +63,7 @@ func TestJudgeInstalls(t *testing.T) {
 	publish(t, r, Change{Add: map[apk.Arch][]Addition{"x86_64": {add(t, "a", "2-r0", "x86_64", "A2")}}})
 	check("x86_64", "a", "A2")
 	check("x86_64", "b", "B1")
-	if err := r.Rollback(1); err != nil {
+	if _, err := r.Rollback(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
 	check("x86_64", "a", "A1")

@@ -33,7 +33,8 @@ import (
 //	.lock                   held by whoever publishes
 //
 // A generation is never changed. One that a process dies over has no number yet, and the next
-// Publish takes it away.
+// Publish takes it away. The indexes of a generation say its number, which only grows: a client that has seen
+// one takes none that is older.
 type Repository struct {
 	Dir         string
 	Signer      apk.Signer  // of the indexes; nil leaves them unsigned
@@ -111,13 +112,18 @@ func (r *Repository) publish(ctx context.Context, c Change) (Generation, error) 
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Generation{}, err
 	}
-	next, err := r.plan(old, c)
+	return r.follow(ctx, old, old, c)
+}
+
+// follow makes the generation that comes after current: the one called base, with a change. The lock is held.
+func (r *Repository) follow(ctx context.Context, current, base Generation, c Change) (Generation, error) {
+	next, err := r.plan(base, c)
 	if err != nil {
 		return Generation{}, err
 	}
-	before, err := readState(old.Dir)
+	before, err := readState(current.Dir)
 	if err == nil && before.equal(next.state) {
-		return old, nil
+		return current, nil
 	}
 	g, err := r.write(ctx, next)
 	if err != nil {
@@ -233,6 +239,7 @@ func (r *Repository) write(ctx context.Context, p plan) (Generation, error) {
 		return Generation{}, err
 	}
 	for _, arch := range p.archs {
+		p.index[arch].Generation = g.Number
 		if err := r.writeArch(ctx, filepath.Join(temp, string(arch)), p, arch); err != nil {
 			return Generation{}, fmt.Errorf("%s: %w", arch, err)
 		}
@@ -475,21 +482,35 @@ func (r *Repository) numbers() ([]int, error) {
 	return numbers, nil
 }
 
-// Rollback makes an earlier generation current again. The next Publish starts from it, with a new number.
-func (r *Repository) Rollback(n int) error {
-	unlock, err := r.lock(context.Background())
+// Rollback publishes what an earlier generation had, as a new generation: its number is higher than all
+// before, so clients that refuse to go back take it. The earlier one being current already, or no different,
+// makes none.
+func (r *Repository) Rollback(ctx context.Context, n int) (Generation, error) {
+	g, err := r.rollback(ctx, n)
 	if err != nil {
-		return fmt.Errorf("rolling back %s: %w", r.Dir, err)
+		return Generation{}, fmt.Errorf("rolling back %s to generation %d: %w", r.Dir, n, err)
+	}
+	return g, nil
+}
+
+func (r *Repository) rollback(ctx context.Context, n int) (Generation, error) {
+	unlock, err := r.lock(ctx)
+	if err != nil {
+		return Generation{}, err
 	}
 	defer unlock()
-	g, err := r.generation(n)
-	if err == nil {
-		err = r.makeCurrent(g)
-	}
+	current, err := r.Current()
 	if err != nil {
-		return fmt.Errorf("rolling back %s to generation %d: %w", r.Dir, n, err)
+		return Generation{}, err
 	}
-	return nil
+	base, err := r.generation(n)
+	if err != nil {
+		return Generation{}, err
+	}
+	if s, err := readState(current.Dir); err == nil && s.Key != "" && r.Signer == nil {
+		return Generation{}, fmt.Errorf("its indexes are signed, by %s, and there is no key to sign them anew", s.Key)
+	}
+	return r.follow(ctx, current, base, Change{})
 }
 
 // expire removes generations beyond Keep, oldest first, and the packages that were only theirs: those in

@@ -4,9 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 
 	"distro.internal/shared/apk"
 	"distro.internal/shared/cas"
@@ -22,7 +26,15 @@ type Snapshot struct {
 	source Source
 	place  place
 	arch   apk.Arch
+
+	record string      // file of what is remembered of this index; empty: nothing is
+	seen   int         // the generation that was remembered before the repository was asked
+	answer cachedIndex // what to remember of this state once it is accepted
 }
+
+// ErrOlder is the cause when a repository shows a state before one that it has shown already: it was put
+// back behind its publisher's back, by who can keep others from getting what is new. All programs have the flag.
+var ErrOlder = errors.New("an older state than was seen before (--allow-older-index takes it)")
 
 // Snapshot asks the repository for the state of its index. It reads the index only if it is another than
 // last time. A repository that has none is fs.ErrNotExist.
@@ -32,12 +44,7 @@ func (c *Client) Snapshot(ctx context.Context, s Source, arch apk.Arch) (*Snapsh
 		return nil, err
 	}
 	x := &Snapshot{client: c, source: s, place: p, arch: arch}
-	if p.folder != "" {
-		x.Digest, err = c.folderDigest(p.file(arch, indexFile))
-	} else {
-		x.Digest, err = c.refresh(ctx, p, arch)
-	}
-	if err != nil {
+	if err := x.look(ctx); err != nil {
 		return nil, x.failed(err)
 	}
 	return x, nil
@@ -47,18 +54,34 @@ func (x *Snapshot) failed(err error) error {
 	return fmt.Errorf("reading index of %s: %w", x.place.file(x.arch, ""), err)
 }
 
-// Text returns the verified text of the index, and sets Digest to that of what it has read: a repository
-// in a folder may have changed meanwhile.
-func (x *Snapshot) Text(ctx context.Context) (string, error) {
+// look finds out which state there is. What the server sends lies in the cache then, unverified.
+func (x *Snapshot) look(ctx context.Context) (err error) {
+	if x.record, err = x.recordFile(); err != nil {
+		return err
+	}
+	old := readRecord(x.record)
+	x.seen = old.Generation
+	if x.place.folder != "" {
+		x.Digest, err = x.client.folderDigest(x.place.file(x.arch, indexFile))
+		return err
+	}
+	if x.answer, err = x.client.refresh(ctx, x.place, x.arch, old); err == nil {
+		x.Digest = x.answer.Content
+	}
+	return err
+}
+
+// Text returns the verified and accepted text of the index, and sets Digest to that of what it has read: a
+// repository in a folder may have changed meanwhile.
+func (x *Snapshot) Text(ctx context.Context) (text string, generation int, err error) {
 	b, err := x.bytes(ctx)
-	if err != nil {
-		return "", x.failed(err)
+	if err == nil {
+		text, generation, err = apk.ReadIndexText(bytes.NewReader(b), x.source.verify())
 	}
-	text, err := apk.ReadIndexText(bytes.NewReader(b), x.source.verify())
 	if err != nil {
-		return "", x.failed(err)
+		return "", 0, x.failed(err)
 	}
-	return text, nil
+	return text, generation, x.Accept(generation)
 }
 
 // bytes returns the index, unverified, and sets Digest to what it is.
@@ -74,10 +97,75 @@ func (x *Snapshot) bytes(ctx context.Context) (b []byte, err error) {
 		return b, nil
 	}
 	// Damaged, or collected between two steps: it is not there any more, so it will be fetched anew.
-	if x.Digest, err = x.client.refresh(ctx, x.place, x.arch); err != nil {
+	if err := x.look(ctx); err != nil {
 		return nil, err
 	}
 	return store.ReadAll(x.Digest)
+}
+
+// Accept takes this state for the present one of its repository, given the generation that its verified
+// index is of. One that is older than what was seen before is ErrOlder, and what was seen stays remembered;
+// unless the client allows it. Text has done this; it is for who knows the state by its Digest.
+func (x *Snapshot) Accept(generation int) error {
+	if generation < x.seen && !x.client.AllowOlder {
+		state := fmt.Sprintf("generation %d", generation)
+		if generation == 0 {
+			state = "no generation"
+		}
+		return x.failed(fmt.Errorf("%s after generation %d: %w", state, x.seen, ErrOlder))
+	}
+	x.answer.Generation = generation
+	if x.record == "" || readRecord(x.record) == x.answer {
+		return nil
+	}
+	if err := x.remember(); err != nil {
+		return x.failed(err)
+	}
+	return nil
+}
+
+// remember keeps the answer, unless somebody else has meanwhile got a newer one.
+func (x *Snapshot) remember() error {
+	dir := filepath.Dir(x.record)
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return err
+	}
+	lock, err := openLocked(filepath.Join(dir, "lock"))
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if readRecord(x.record).Generation > x.answer.Generation && !x.client.AllowOlder {
+		return nil
+	}
+	b, err := json.Marshal(x.answer)
+	if err != nil {
+		return err
+	}
+	return writeFile(x.record, b)
+}
+
+// recordFile is where the client remembers the index. A folder that was made anew at the same place is
+// another repository, which begins to count anew.
+func (x *Snapshot) recordFile() (string, error) {
+	if x.client.Cache == "" {
+		return "", nil
+	}
+	name := ""
+	if x.place.folder == "" {
+		name = x.place.url.JoinPath(string(x.arch), indexFile).String()
+	} else {
+		dir, err := filepath.Abs(x.place.folder)
+		if err != nil {
+			return "", err
+		}
+		var st unix.Statx_t
+		if err := unix.Statx(unix.AT_FDCWD, dir, 0, unix.STATX_INO|unix.STATX_BTIME, &st); err != nil {
+			return "", &fs.PathError{Op: "stat", Path: dir, Err: err}
+		}
+		name = fmt.Sprintf("%s %d %d.%d", filepath.Join(dir, string(x.arch)), st.Ino, st.Btime.Sec, st.Btime.Nsec)
+	}
+	return filepath.Join(x.client.Cache, "index", cas.DigestOf([]byte(name)).Hash+".json"), nil
 }
 
 // folderDigest returns the digest of a file. With a cache a file that was not touched is not read again.
@@ -104,41 +192,45 @@ func (c *Client) folderDigest(name string) (cas.Digest, error) {
 	return d, nil
 }
 
-// A cachedIndex is what is remembered of a request for an index, to ask next time only for a newer one.
+// A cachedIndex is what is remembered of an index: the last state that was accepted, and, to ask next time
+// only for a newer one, what the server called it.
 type cachedIndex struct {
-	ETag     string     `json:"etag,omitempty"`
-	Modified string     `json:"modified,omitempty"` // as the server wrote it
-	Content  cas.Digest `json:"content"`
+	ETag       string     `json:"etag,omitempty"`
+	Modified   string     `json:"modified,omitempty"` // as the server wrote it
+	From       string     `json:"from,omitempty"`     // the mirror that said so
+	Content    cas.Digest `json:"content,omitzero"`   // not of a folder
+	Generation int        `json:"generation,omitempty"`
 }
 
-// refresh sees to it that the newest index is in the cache, unverified, and returns its digest.
-func (c *Client) refresh(ctx context.Context, p place, arch apk.Arch) (cas.Digest, error) {
+// readRecord returns what is remembered; there being nothing, or nothing of use, is the zero value.
+func readRecord(file string) cachedIndex {
+	var r cachedIndex
+	if b, err := os.ReadFile(file); err != nil || json.Unmarshal(b, &r) != nil {
+		return cachedIndex{}
+	}
+	return r
+}
+
+// maxIndex is far more than the compressed index of any distribution has.
+const maxIndex = 256 << 20
+
+// refresh sees to it that the newest index is in the cache, unverified, and tells what to remember of it.
+func (c *Client) refresh(ctx context.Context, p place, arch apk.Arch, old cachedIndex) (cachedIndex, error) {
 	store := cas.Store{Dir: c.Cache}
-	name := p.url.JoinPath(string(arch), indexFile).String()
-	record := filepath.Join(c.Cache, "index", cas.DigestOf([]byte(name)).Hash+".json")
-	var old cachedIndex
-	if b, err := os.ReadFile(record); err != nil || json.Unmarshal(b, &old) != nil || !store.Has(old.Content) {
+	if !store.Has(old.Content) {
 		old = cachedIndex{}
 	}
 	if c.Offline {
 		if old.Content.IsZero() {
-			return cas.Digest{}, ErrOffline
+			return cachedIndex{}, ErrOffline
 		}
-		return old.Content, nil
+		return old, nil
 	}
 	var body memory
-	res, err := c.get(ctx, request{place: p, arch: arch, name: indexFile, known: old}, &body)
+	res, err := c.get(ctx, request{place: p, arch: arch, name: indexFile, max: maxIndex, known: old}, &body)
 	if err != nil || res.notModified {
-		return old.Content, err
+		return old, err
 	}
-	d, err := store.PutBytes(body.Bytes())
-	if err != nil {
-		return cas.Digest{}, err
-	}
-	res.known.Content = d
-	b, err := json.Marshal(res.known)
-	if err != nil {
-		return cas.Digest{}, err
-	}
-	return d, writeFile(record, b)
+	res.known.Content, err = store.PutBytes(body.Bytes())
+	return res.known, err
 }

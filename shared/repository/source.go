@@ -6,13 +6,9 @@
 package repository
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -38,14 +34,16 @@ type place struct {
 	user   *url.Userinfo
 }
 
-func (s Source) place() (place, error) {
-	if !strings.Contains(s.URL, "://") {
-		if s.URL == "" {
+func (s Source) place() (place, error) { return placeOf(s.URL) }
+
+func placeOf(address string) (place, error) {
+	if !strings.Contains(address, "://") {
+		if address == "" {
 			return place{}, errors.New("repository without an address")
 		}
-		return place{folder: s.URL}, nil
+		return place{folder: address}, nil
 	}
-	u, err := url.Parse(s.URL)
+	u, err := url.Parse(address)
 	if err != nil {
 		return place{}, errors.New("repository with an address that is no URL") // the address may hold a password
 	}
@@ -68,116 +66,4 @@ func (p place) file(arch apk.Arch, name string) string {
 	u := *p.url.JoinPath(string(arch), name)
 	u.RawQuery, u.Fragment = "", ""
 	return u.String()
-}
-
-// Credentials are logins for hosts.
-type Credentials []Login
-
-// A Login is for one host, with or without its port. An empty Host is for all that no other login is for.
-type Login struct {
-	Host, User, Password string
-}
-
-func (c Credentials) find(u *url.URL) (Login, bool) {
-	for _, host := range []string{u.Host, u.Hostname(), ""} {
-		for _, l := range c {
-			if strings.EqualFold(l.Host, host) {
-				return l, true
-			}
-		}
-	}
-	return Login{}, false
-}
-
-// ParseNetrc reads logins as curl and ftp keep them. Macros are passed over.
-func ParseNetrc(r io.Reader) (Credentials, error) {
-	var c Credentials
-	var inMacro bool
-	var word []string
-	lines := bufio.NewScanner(r)
-	for lines.Scan() {
-		fields := strings.Fields(lines.Text())
-		if len(fields) == 0 {
-			inMacro = false
-			continue
-		}
-		for _, f := range fields {
-			if inMacro || strings.HasPrefix(f, "#") {
-				break
-			}
-			if f == "macdef" {
-				inMacro = true
-				break
-			}
-			word = append(word, f)
-		}
-	}
-	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("reading netrc: %w", err)
-	}
-	for len(word) > 0 {
-		key := word[0]
-		word = word[1:]
-		if key == "default" {
-			c = append(c, Login{})
-			continue
-		}
-		if len(word) == 0 || (key != "machine" && len(c) == 0) {
-			return nil, errors.New("reading netrc: not pairs of words that begin with machine")
-		}
-		value := word[0]
-		word = word[1:]
-		switch key {
-		case "machine":
-			c = append(c, Login{Host: value})
-		case "login":
-			c[len(c)-1].User = value
-		case "password":
-			c[len(c)-1].Password = value
-		case "account":
-		default:
-			return nil, errors.New("reading netrc: a word that is none of machine, default, login, password, account, macdef")
-		}
-	}
-	return c, nil
-}
-
-// ParseHTTPAuth reads a login in the form that apk and its kin take from the environment:
-// "basic:host:user:password".
-func ParseHTTPAuth(s string) (Login, error) {
-	field := strings.SplitN(s, ":", 4)
-	if len(field) != 4 || !strings.EqualFold(field[0], "basic") {
-		return Login{}, errors.New("login for HTTP: not of the form basic:host:user:password")
-	}
-	host := field[1]
-	if host == "*" {
-		host = ""
-	}
-	return Login{Host: host, User: field[2], Password: field[3]}, nil
-}
-
-// CredentialsFrom gathers the logins that a process was given: HTTP_AUTH, and the file that NETRC names
-// or ~/.netrc. env is the process's environment; there need be neither.
-func CredentialsFrom(env func(string) string) (Credentials, error) {
-	var c Credentials
-	if auth := env("HTTP_AUTH"); auth != "" {
-		l, err := ParseHTTPAuth(auth)
-		if err != nil {
-			return nil, fmt.Errorf("HTTP_AUTH: %w", err)
-		}
-		c = append(c, l)
-	}
-	file := env("NETRC")
-	if file == "" && env("HOME") != "" {
-		file = filepath.Join(env("HOME"), ".netrc")
-	}
-	f, err := os.Open(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return c, nil
-	} else if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	more, err := ParseNetrc(f)
-	return append(c, more...), err
 }
