@@ -27,6 +27,7 @@ var mayImport = map[string]string{
 	"melange/scan":           "shared/filetree",
 	"melange/lint":           "shared/filetree shared/document",
 	"melange/testshell":      "shared/apk shared/filetree",
+	"melange/upstream":       "shared/document shared/apk melange/recipe melange/source",
 	"melange/build":          "shared melange/recipe melange/source melange/sandbox melange/scan melange/lint",
 	"apko":                   "shared apko",
 	"apko/image":             "shared/document shared/apk shared/solve shared/cas shared/filetree shared/atomicfile",

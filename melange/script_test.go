@@ -7,7 +7,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/go-git/go-git/v5"
+	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"distro.internal/melange/sandbox"
@@ -78,7 +81,7 @@ func writeKey(file string) error {
 
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script",
+		Dir: "testdata/script", UpdateScripts: os.Getenv("UPDATE") != "",
 		Setup: func(e *testscript.Env) error {
 			dir := os.Getenv(sharedVariable)
 			tools := filepath.Join(dir, "tools")
@@ -93,7 +96,7 @@ func TestScript(t *testing.T) {
 			}
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"edit": edit, "install": install, "control": control},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"edit": edit, "install": install, "control": control, "tags": tags},
 	})
 }
 
@@ -130,4 +133,36 @@ func control(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	_, err = ts.Stdout().Write(c.Control[args[1]])
 	ts.Check(err)
+}
+
+// tags makes a git repository with a commit for each tag, or adds commits to it: tags FOLDER TAG.... A tag that ends in !
+// is an object of its own. It prints each tag and its commit.
+func tags(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: tags FOLDER TAG...")
+	}
+	dir := ts.MkAbs(args[0])
+	repo, err := git.PlainOpen(dir)
+	if err != nil {
+		repo, err = git.PlainInit(dir, false)
+	}
+	ts.Check(err)
+	tree, err := repo.Worktree()
+	ts.Check(err)
+	who := &object.Signature{Name: "Upstream", Email: "upstream@example.com", When: time.Unix(1e9, 0).UTC()}
+	for _, name := range args[1:] {
+		name, annotated := strings.CutSuffix(name, "!")
+		ts.Check(os.WriteFile(filepath.Join(dir, "VERSION"), []byte(name+"\n"), 0o644))
+		_, err := tree.Add(".")
+		ts.Check(err)
+		commit, err := tree.Commit("Release "+name, &git.CommitOptions{Author: who, Committer: who})
+		ts.Check(err)
+		var o *git.CreateTagOptions
+		if annotated {
+			o = &git.CreateTagOptions{Tagger: who, Message: name}
+		}
+		_, err = repo.CreateTag(name, commit, o)
+		ts.Check(err)
+		fmt.Fprintf(ts.Stdout(), "%s %s\n", name, commit)
+	}
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/object"
+	"github.com/go-git/go-git/v5/storage/memory"
 
 	"distro.internal/melange/recipe"
 )
@@ -162,32 +163,87 @@ func fetchOptions(commit string, src recipe.Source) []*git.FetchOptions {
 
 // advertised returns the commit that the server says a branch or tag is at.
 func advertised(ctx context.Context, remote *git.Remote, src recipe.Source) (plumbing.Hash, error) {
-	refs, err := remote.ListContext(ctx, &git.ListOptions{PeelingOption: git.AppendPeeled})
+	refs, err := listRefs(ctx, remote)
 	if err != nil {
 		return plumbing.ZeroHash, err
 	}
-	byName := make(map[plumbing.ReferenceName]*plumbing.Reference)
-	for _, ref := range refs {
-		byName[ref.Name()] = ref
-	}
-	names := []plumbing.ReferenceName{plumbing.HEAD}
+	name := plumbing.HEAD
 	switch {
 	case src.Tag != "" && !src.Tip:
-		tag := plumbing.NewTagReferenceName(src.Tag)
-		names = []plumbing.ReferenceName{tag + "^{}", tag} // the first is there when the tag is an object of its own
+		name = plumbing.NewTagReferenceName(src.Tag)
 	case src.Branch != "":
-		names = []plumbing.ReferenceName{plumbing.NewBranchReferenceName(src.Branch)}
+		name = plumbing.NewBranchReferenceName(src.Branch)
 	}
-	for _, name := range names {
-		ref := byName[name]
-		if ref != nil && ref.Type() == plumbing.SymbolicReference {
-			ref = byName[ref.Target()]
-		}
-		if ref != nil {
-			return ref.Hash(), nil
+	if hash, ok := refs[name]; ok {
+		return hash, nil
+	}
+	return plumbing.ZeroHash, fmt.Errorf("the server has no %s", name)
+}
+
+// listRefs asks a server what it has: commits by the names of branches and tags, also where a tag is an object of its own.
+func listRefs(ctx context.Context, remote *git.Remote) (map[plumbing.ReferenceName]plumbing.Hash, error) {
+	refs, err := remote.ListContext(ctx, &git.ListOptions{PeelingOption: git.AppendPeeled})
+	if err != nil {
+		return nil, err
+	}
+	byName := make(map[plumbing.ReferenceName]plumbing.Hash)
+	for _, ref := range refs {
+		if ref.Type() == plumbing.HashReference && !strings.HasSuffix(ref.Name().String(), peeled) {
+			byName[ref.Name()] = ref.Hash()
 		}
 	}
-	return plumbing.ZeroHash, fmt.Errorf("the server has no %s", names[len(names)-1])
+	for _, ref := range refs {
+		if name, ok := strings.CutSuffix(ref.Name().String(), peeled); ok {
+			byName[plumbing.ReferenceName(name)] = ref.Hash()
+		}
+	}
+	for _, ref := range refs {
+		if ref.Type() == plumbing.SymbolicReference {
+			if hash, ok := byName[ref.Target()]; ok {
+				byName[ref.Name()] = hash
+			}
+		}
+	}
+	return byName, nil
+}
+
+// peeled ends the name of a tag in a server's list where the commit behind it is meant.
+const peeled = "^{}"
+
+// Refs lists the branches and tags of a git repository, by their full names such as refs/tags/v1, each with the commit
+// that it is at. A file:// repository is read where it is; others are asked for nothing but the list.
+func Refs(ctx context.Context, uri string) (map[string]string, error) {
+	refs, err := refsOf(ctx, uri)
+	if err != nil {
+		return nil, fmt.Errorf("listing the branches and tags of %s: %w", uri, err)
+	}
+	commits := make(map[string]string, len(refs))
+	for name, hash := range refs {
+		commits[name.String()] = hash.String()
+	}
+	return commits, nil
+}
+
+func refsOf(ctx context.Context, uri string) (map[plumbing.ReferenceName]plumbing.Hash, error) {
+	dir, ok := strings.CutPrefix(uri, "file://")
+	if !ok {
+		return listRefs(ctx, git.NewRemote(memory.NewStorage(), &config.RemoteConfig{Name: "origin", URLs: []string{uri}}))
+	}
+	repo, err := git.PlainOpen(dir)
+	if err != nil {
+		return nil, err
+	}
+	iter, err := repo.References()
+	if err != nil {
+		return nil, err
+	}
+	refs := make(map[plumbing.ReferenceName]plumbing.Hash)
+	return refs, iter.ForEach(func(ref *plumbing.Reference) error {
+		if hash, err := repo.ResolveRevision(plumbing.Revision(ref.Name())); err == nil { // a tag may be of no commit
+			refs[ref.Name()] = *hash
+		}
+		return nil
+	})
 }
 
 // placeCommit writes the files of a commit into dir. There is no .git: what a
