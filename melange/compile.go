@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -32,7 +33,7 @@ type planFlags struct {
 }
 
 func (p *planFlags) register(f *pflag.FlagSet) {
-	f.StringSliceVar(&p.archs, "arch", nil, "architectures to build for, as apk spells them; the host's when none is given")
+	f.StringSliceVar(&p.archs, "arch", nil, "architectures to build for: names, host, or all that the recipe is for; the host's when none is given")
 	f.StringVar(&p.buildArch, "build-arch", hostArch(), "architecture that the tools of a cross build run on")
 	f.StringSliceVar(&p.pipelineDirs, "pipeline-dir", nil, "folders of pipelines, searched in order before the built-in ones")
 	f.StringSliceVar(&p.options, "build-option", nil, "build options of the recipe to switch on")
@@ -49,8 +50,12 @@ func (p *planFlags) plans(file string) ([]*recipe.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	buildArch, err := parseArch(p.buildArch)
+	if err != nil {
+		return nil, err
+	}
 	o := recipe.PlanOptions{
-		BuildArch: apk.Arch(p.buildArch), Dir: os.DirFS(filepath.Dir(file)),
+		BuildArch: buildArch, Dir: os.DirFS(filepath.Dir(file)),
 		Options: p.options, Commit: p.gitCommit, Libc: p.libc,
 	}
 	if p.sourceDir != "" {
@@ -63,15 +68,12 @@ func (p *planFlags) plans(file string) ([]*recipe.Plan, error) {
 	if o.VarsFiles, err = readFiles(p.varsFiles); err != nil {
 		return nil, err
 	}
-	archs := p.archs
-	if len(archs) == 0 {
-		archs = []string{hostArch()}
+	archs, err := parseArchs(p.archs)
+	if err != nil {
+		return nil, err
 	}
 	var plans []*recipe.Plan
-	for _, arch := range archs {
-		if o.Arch, err = parseArch(arch); err != nil {
-			return nil, err
-		}
+	for _, o.Arch = range archs {
 		plan, err := r.Plan(o)
 		if errors.Is(err, recipe.ErrArchitecture) && len(archs) > 1 {
 			continue
@@ -93,6 +95,30 @@ func readFiles(names []string) ([]recipe.File, error) {
 		files = append(files, recipe.File{Name: name, Data: data})
 	}
 	return files, nil
+}
+
+// parseArchs reads architectures, each once: in anybody's spelling, the host's by that word, or all.
+func parseArchs(words []string) ([]apk.Arch, error) {
+	if len(words) == 0 {
+		words = []string{"host"}
+	}
+	var archs []apk.Arch
+	for _, word := range words {
+		some := apk.Archs()
+		if word != "all" {
+			a, err := parseArch(word)
+			if err != nil {
+				return nil, err
+			}
+			some = []apk.Arch{a}
+		}
+		for _, a := range some {
+			if !slices.Contains(archs, a) {
+				archs = append(archs, a)
+			}
+		}
+	}
+	return archs, nil
 }
 
 func parseArch(word string) (apk.Arch, error) {

@@ -101,17 +101,14 @@ func isRecipe(word string) bool {
 
 // packagesJob is a job with nothing to do but to have packages.
 func (o *shellOptions) packagesJob(ctx context.Context, names []string) (build.Job, error) {
-	plan := &recipe.Plan{Name: "shell", Arch: apk.Arch(hostArch())}
-	if len(o.archs) > 1 || o.test != "" {
+	archs, err := parseArchs(o.archs)
+	switch {
+	case err != nil:
+		return build.Job{}, err
+	case len(archs) > 1 || o.test != "":
 		return build.Job{}, errors.New("a shell of packages has one architecture, and no test")
 	}
-	var err error
-	for _, arch := range o.archs {
-		if plan.Arch, err = parseArch(arch); err != nil {
-			return build.Job{}, err
-		}
-	}
-	plan.BuildArch = plan.Arch
+	plan := &recipe.Plan{Name: "shell", Arch: archs[0], BuildArch: archs[0]}
 	for _, name := range names {
 		d, err := apk.ParseDependency(name)
 		if err != nil {

@@ -93,13 +93,14 @@ type Test struct {
 	Steps       []Step
 }
 
-// Targets says whether the recipe is for an architecture. Only names as apk spells them count, and "all".
+// Targets says whether the recipe is for an architecture, which it may spell as apk or as Go and OCI do; "all" is any.
 func (r *Recipe) Targets(arch apk.Arch) bool {
 	if len(r.Package.TargetArchitecture) == 0 {
 		return true
 	}
 	return slices.ContainsFunc(r.Package.TargetArchitecture, func(s document.String) bool {
-		return s.Value == string(arch) || s.Value == "all"
+		a, err := apk.ParseArch(s.Value)
+		return s.Value == "all" || s.Value == string(arch) || err == nil && a == arch
 	})
 }
 

@@ -9,7 +9,9 @@ package recipe
 
 import (
 	"regexp"
+	"strings"
 
+	"distro.internal/shared/apk"
 	"distro.internal/shared/document"
 )
 
@@ -246,6 +248,9 @@ func (r *Recipe) check(errs *document.ErrorList) {
 	if r.Package.Version.Value == "" {
 		errs.Add(r.place(r.Package.Version.Pos), "", "the package has no version")
 	}
+	for _, a := range r.Package.TargetArchitecture {
+		r.checkArch(a, errs)
+	}
 	tables := map[string]bool{}
 	for _, d := range r.Data {
 		if tables[d.Name.Value] {
@@ -268,6 +273,17 @@ func (r *Recipe) check(errs *document.ErrorList) {
 		checkSteps(errs, s.Pipeline)
 		s.Test.check(errs)
 	}
+}
+
+func (r *Recipe) checkArch(a document.String, errs *document.ErrorList) {
+	if _, err := apk.ParseArch(a.Value); err == nil || a.Value == "all" || a.Value == "noarch" || strings.Contains(a.Value, "${{") {
+		return
+	}
+	known := []string{"all"}
+	for _, k := range apk.Archs() {
+		known = append(known, string(k))
+	}
+	errs.Add(a.Pos, document.DidYouMean(a.Value, known), "unknown architecture %q", a.Value)
 }
 
 // place is pos, or the best that is known when the value was not written at all.
