@@ -81,7 +81,7 @@ func (w *world) make(ctx context.Context, s surroundings, o *workspaceFlags, r r
 		return err
 	}
 	defer unlock()
-	if err := w.builder.Sweep(ctx); err != nil {
+	if err := w.builder.Sweep(ctx, 0); err != nil {
 		return fmt.Errorf("removing what a killed run left: %w", err)
 	}
 	if err := w.prepare(ctx, o, s.stderr); err != nil {

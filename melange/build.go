@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"distro.internal/melange/build"
 	"distro.internal/melange/recipe"
@@ -18,6 +21,8 @@ type buildOptions struct {
 	lintFlags
 	outDir, signingKey string
 	shell              bool
+	keep               keepFlag
+	from               int
 }
 
 func buildCommand(s surroundings) *cobra.Command {
@@ -36,6 +41,8 @@ func buildCommand(s surroundings) *cobra.Command {
 	f.StringVar(&o.outDir, "out-dir", "packages", "repository that the packages are published in")
 	f.StringVar(&o.signingKey, "signing-key", "", "private key to sign packages and index with")
 	f.BoolVar(&o.shell, "shell", false, "when a step fails, open a shell where it failed")
+	o.keep.register(f)
+	f.IntVar(&o.from, "from-step", 0, "go on from this step in the kept workspace, without running those before it")
 	return c
 }
 
@@ -49,8 +56,11 @@ func (o *buildOptions) build(ctx context.Context, s surroundings, file string) e
 		return err
 	}
 	builder.Lint, builder.Record = o.policy, true
-	if err := o.policy.Check(); err != nil {
+	if err := errors.Join(o.policy.Check(), o.keep.check()); err != nil {
 		return err
+	}
+	if o.from != 0 && (o.from < 1 || len(plans) != 1) {
+		return errors.New("--from-step is the number of a step, counted from 1, of one recipe for one architecture")
 	}
 	seal, err := o.seal()
 	if err != nil {
@@ -93,18 +103,56 @@ func (o *buildOptions) seal() (build.Seal, error) {
 	return build.NewSeal(signer)
 }
 
-// buildPlan builds for one architecture, with the steps' output on stderr.
-func (o *buildOptions) buildPlan(ctx context.Context, s surroundings, b *build.Builder, file string, plan *recipe.Plan) (*build.Result, error) {
+// buildPlan builds for one architecture, with the steps' output on stderr and in a log.
+func (o *buildOptions) buildPlan(ctx context.Context, s surroundings, b *build.Builder, file string, plan *recipe.Plan) (_ *build.Result, err error) {
 	job, err := o.job(ctx, file, plan)
 	if err != nil {
 		return nil, err
 	}
-	job.Log, job.OnStep = s.stderr, announce(s.stderr, plan)
+	job.Keep, job.From = o.keep.when(), o.from
+	if o.from > 0 && job.Keep == build.KeepNever {
+		job.Keep = build.KeepFailed
+	}
+	log, err := openStepLog(o.cacheDir, job)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, log.Close()) }()
+	out := io.MultiWriter(s.stderr, log)
+	job.Log, job.OnStep = out, announce(out, plan)
 	if o.shell {
 		job.OnFailure = func(ctx context.Context, r *build.Room, e *build.StepError) error {
 			fmt.Fprintf(s.stderr, "melange: %v\nThis is where it failed; leave the shell to end the build.\n", e)
 			return r.Shell(ctx, s.terminal(), e.Step)
 		}
 	}
-	return b.Build(ctx, job)
+	result, err := b.Build(ctx, job)
+	switch {
+	case err != nil:
+		s.explain(job, log, err)
+	case o.from > 0:
+		fmt.Fprintf(s.stderr, "These packages come of a kept workspace: build the recipe from its beginning before others get them.\n")
+	}
+	if err == nil && job.Keep == build.KeepAlways {
+		fmt.Fprintf(s.stderr, "kept: melange shell --kept %s%s\n", job.KeptName(), s.cacheFlag(o.cacheDir))
+	}
+	return result, err
 }
+
+// keepFlag says when workspaces are kept.
+type keepFlag string
+
+func (k *keepFlag) register(f *pflag.FlagSet) {
+	f.StringVar((*string)(k), "keep", "", "keep the workspace when a step fails; with =always in any case, and run the steps also when there is a result")
+	f.Lookup("keep").NoOptDefVal = "failed"
+}
+
+func (k keepFlag) check() error {
+	switch k.when() {
+	case build.KeepNever, build.KeepFailed, build.KeepAlways:
+		return nil
+	}
+	return fmt.Errorf("--keep is failed or always, not %q", string(k))
+}
+
+func (k keepFlag) when() build.Keep { return build.Keep(k) }

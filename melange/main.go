@@ -26,6 +26,8 @@ type surroundings struct {
 	cache          string // the user's cache folder of this project
 	epoch          string // $SOURCE_DATE_EPOCH
 	term           string // $TERM
+	noColor        bool   // $NO_COLOR
+	args           []string
 	access         repository.Access
 }
 
@@ -33,7 +35,7 @@ func main() {
 	sandbox.Main()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	s := surroundings{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, epoch: os.Getenv("SOURCE_DATE_EPOCH"), term: os.Getenv("TERM")}
+	s := surroundings{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, epoch: os.Getenv("SOURCE_DATE_EPOCH"), term: os.Getenv("TERM"), noColor: os.Getenv("NO_COLOR") != ""}
 	if dir, err := os.UserCacheDir(); err == nil {
 		s.cache = filepath.Join(dir, "distro")
 	}
@@ -48,6 +50,7 @@ func main() {
 // run returns the exit code: 0, or 1 after one message.
 func run(ctx context.Context, s surroundings, args []string) int {
 	var level string
+	s.args = args
 	root := &cobra.Command{
 		Use:           "melange",
 		Short:         "Build apk packages from recipes, in a sandbox, without network and without root",

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -19,19 +20,20 @@ import (
 type shellOptions struct {
 	roomFlags
 	test    string
+	kept    string
 	network bool
 }
 
 func shellCommand(s surroundings) *cobra.Command {
 	var o shellOptions
 	c := &cobra.Command{
-		Use:   "shell RECIPE.yaml | PACKAGE...",
+		Use:   "shell RECIPE.yaml | PACKAGE... | --kept NAME",
 		Short: "Open a shell in the environment of a recipe's build or test, or in one of some packages",
 		Long: `Open a shell in exactly the environment that the steps of a recipe's build find
 when the first of them starts, sources unpacked; with --test in that of the test
 of one of its packages; or in one that some packages make up. What is done there
-leaves no trace. Without a terminal, the shell reads its commands from the input.`,
-		Args: cobra.MinimumNArgs(1),
+leaves no trace. With --kept it opens where a step failed under --keep; what is
+done there stays. Without a terminal, the shell reads its commands from the input.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			return o.open(c.Context(), s, args)
 		},
@@ -39,6 +41,7 @@ leaves no trace. Without a terminal, the shell reads its commands from the input
 	f := c.Flags()
 	o.register(f, s)
 	f.StringVar(&o.test, "test", "", "package whose test's environment it is to be")
+	f.StringVar(&o.kept, "kept", "", "kept workspace that it is to be in, such as x86_64/zlib")
 	f.BoolVar(&o.network, "network", false, "let the shell talk to the network")
 	return c
 }
@@ -49,6 +52,12 @@ func (o *shellOptions) open(ctx context.Context, s surroundings, args []string) 
 		return err
 	}
 	b.Limits.Wall, b.Limits.Silence, b.Limits.Output = 0, 0, 0 // a person may think
+	switch {
+	case o.kept != "" && len(args) == 0:
+		return o.openKept(ctx, s, b)
+	case o.kept != "" || len(args) == 0:
+		return errors.New("a shell is in a recipe's environment, in one of packages, or in a kept workspace: name one of them")
+	}
 	job, err := o.shellJob(ctx, b, args)
 	if err != nil {
 		return err
@@ -58,6 +67,26 @@ func (o *shellOptions) open(ctx context.Context, s surroundings, args []string) 
 		return err
 	}
 	at := recipe.Step{Dir: recipe.Workspace, Network: o.network}
+	return errors.Join(room.Shell(ctx, s.terminal(), at), room.Close())
+}
+
+// openKept enters a kept workspace, in the folder and with the variables of the step that failed.
+func (o *shellOptions) openKept(ctx context.Context, s surroundings, b *build.Builder) error {
+	names := b.Kept()
+	if !slices.Contains(names, o.kept) {
+		if len(names) == 0 {
+			return fmt.Errorf("no workspace %s is kept: there is none", o.kept)
+		}
+		return fmt.Errorf("no workspace %s is kept: there are %s", o.kept, strings.Join(names, ", "))
+	}
+	room, at, err := b.Reenter(ctx, o.kept)
+	if err != nil {
+		return err
+	}
+	if at.Dir == "" {
+		at.Dir = recipe.Workspace
+	}
+	at.Network = at.Network || o.network
 	return errors.Join(room.Shell(ctx, s.terminal(), at), room.Close())
 }
 

@@ -19,6 +19,7 @@ import (
 type testOptions struct {
 	roomFlags
 	build, verbose bool
+	keep           keepFlag
 }
 
 func testCommand(s surroundings) *cobra.Command {
@@ -40,6 +41,7 @@ depends on changes.`,
 	f := c.Flags()
 	o.register(f, s)
 	f.BoolVar(&o.build, "build", false, "test what the recipe builds, not what the repositories have of it")
+	o.keep.register(f)
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "print what the tests print")
 	return c
 }
@@ -54,6 +56,9 @@ func (o *testOptions) test(ctx context.Context, s surroundings, file string, pac
 	}
 	builder, err := o.builder(s)
 	if err != nil {
+		return err
+	}
+	if err := o.keep.check(); err != nil {
 		return err
 	}
 	failed := false
@@ -73,7 +78,7 @@ func (o *testOptions) test(ctx context.Context, s surroundings, file string, pac
 			}
 		}
 		for _, t := range tests {
-			if err := o.testOne(ctx, s, builder, build.Job{Plan: plan, Test: &t, Local: o.local(file, plan)}, made); err != nil {
+			if err := o.testOne(ctx, s, builder, build.Job{Plan: plan, Test: &t, Local: o.local(file, plan), Keep: o.keep.when()}, made); err != nil {
 				if ctx.Err() != nil {
 					return err
 				}
@@ -136,6 +141,10 @@ func (o *testOptions) testOne(ctx context.Context, s surroundings, b *build.Buil
 		fmt.Fprintf(s.stdout, "fail  %s: %v\n", name, err)
 		for _, line := range lastLines(log.String(), 20) {
 			fmt.Fprintf(s.stdout, "    | %s\n", line)
+		}
+		var step *build.StepError
+		if job.Keep != build.KeepNever && errors.As(err, &step) {
+			fmt.Fprintf(s.stdout, "    look into: melange shell --kept %s%s\n", job.KeptName(), s.cacheFlag(o.cacheDir))
 		}
 	case result.Ran:
 		fmt.Fprintf(s.stdout, "pass  %s: %s in %s\n", name, count(len(job.Test.Steps), "step"), console.Duration(time.Since(began)))

@@ -54,6 +54,8 @@ type Job struct {
 	Environment Environment
 	Local       fs.FS                          // the folder of the recipe's own files; nil when it has none
 	Network     bool                           // commands in the room may use the network, whatever the steps may
+	Keep        Keep                           // when the workspace outlives the job
+	From        int                            // go on in the kept workspace from this step, counted from 1; 0: from the beginning
 	Log         io.Writer                      // what the steps print; nil: nowhere
 	OnStep      func(n, of int, s recipe.Step) // before each step; may be nil
 
@@ -119,8 +121,13 @@ type Result struct {
 // Build makes the packages of a job, or finds them made already. The result of
 // a failed build tells the keys.
 func (b *Builder) Build(ctx context.Context, job Job) (*Result, error) {
+	if job.From > 0 {
+		return b.goOn(ctx, job)
+	}
 	r, trees, err := b.lookup(job)
-	if !absent(err) {
+	if job.Keep == KeepAlways && (err == nil || absent(err)) {
+		r, trees = &Result{Keys: r.Keys}, nil
+	} else if !absent(err) {
 		return r, err
 	}
 	if trees == nil {
@@ -143,6 +150,19 @@ func (b *Builder) Build(ctx context.Context, job Job) (*Result, error) {
 	}
 	r.Packages, r.Warnings = packages, len(warnings)
 	return r, b.storePackages(r.Keys[1], packages, len(warnings))
+}
+
+// goOn makes packages of what comes of a kept workspace. They are nobody else's: only a build from the beginning is the
+// recipe's.
+func (b *Builder) goOn(ctx context.Context, job Job) (*Result, error) {
+	r := &Result{Ran: true, Packed: true}
+	trees, err := b.run(ctx, job)
+	if err != nil {
+		return r, err
+	}
+	packages, warnings, err := b.pack(ctx, job, trees)
+	r.Packages, r.Warnings = packages, len(warnings)
+	return r, err
 }
 
 // Lookup finds what Build would find, and makes nothing. The error is
@@ -170,11 +190,15 @@ func (b *Builder) lookup(job Job) (*Result, *trees, error) {
 // run makes the trees of a job: it runs the steps in the job's environment, and
 // takes out what they left for each package.
 func (b *Builder) run(ctx context.Context, job Job) (t *trees, err error) {
-	r, err := b.Enter(ctx, job)
+	enter := b.Enter
+	if job.From > 0 {
+		enter = b.resume
+	}
+	r, err := enter(ctx, job)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, r.Close()) }()
+	defer func() { err = errors.Join(err, r.Close(), b.dropKept(ctx, 0, keptMost)) }()
 	if err := r.steps(ctx); err != nil {
 		return nil, err
 	}

@@ -16,8 +16,9 @@ import (
 
 // A StepError is a step that ended badly.
 type StepError struct {
-	Step recipe.Step
-	Err  error // a *sandbox.ExitError, mostly
+	Step  recipe.Step
+	N, Of int   // its number, from 1, and that of all
+	Err   error // a *sandbox.ExitError, mostly
 }
 
 func (e *StepError) Error() string {
@@ -40,16 +41,15 @@ type Room struct {
 	job   Job
 	ws    *workspace
 	held  *os.File // marks the workspace as in use
+	box   *sandbox.Sandbox
 	agent *sandbox.Agent
+	kept  bool // the workspace outlives the room
 }
 
 // Enter prepares the environment of a job. Who enters must Close.
 func (b *Builder) Enter(ctx context.Context, job Job) (_ *Room, err error) {
-	if err := os.MkdirAll(b.WorkDir, 0o755); err != nil {
-		return nil, err
-	}
 	r := &Room{job: job, ws: &workspace{epoch: b.Epoch}}
-	if r.ws.dir, err = os.MkdirTemp(b.WorkDir, job.name()+"-"); err != nil {
+	if err := b.occupy(ctx, r); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -57,17 +57,13 @@ func (b *Builder) Enter(ctx context.Context, job Job) (_ *Room, err error) {
 			err = errors.Join(err, r.Close())
 		}
 	}()
-	if r.held, err = hold(r.ws.dir); err != nil {
-		return nil, err
-	}
 	if err := b.furnish(ctx, job, r.ws); err != nil {
 		return nil, fmt.Errorf("preparing the workspace of %s: %w", job.name(), err)
 	}
-	box, err := b.box(ctx, job, r.ws)
-	if err != nil {
+	if r.box, err = b.box(ctx, job, r.ws); err != nil {
 		return nil, fmt.Errorf("preparing the environment of %s: %w", job.name(), err)
 	}
-	if r.agent, err = box.Start(ctx); err != nil {
+	if r.agent, err = r.box.Start(ctx); err != nil {
 		return nil, err
 	}
 	for _, dir := range []string{recipe.Workspace, recipe.CacheDir} {
@@ -75,17 +71,52 @@ func (b *Builder) Enter(ctx context.Context, job Job) (_ *Room, err error) {
 			return nil, err
 		}
 	}
-	clog.InfoContext(ctx, "environment ready", "package", job.name(), "arch", job.Plan.Arch, "layers", len(box.Layers))
+	clog.InfoContext(ctx, "environment ready", "package", job.name(), "arch", job.Plan.Arch, "layers", len(r.box.Layers))
 	return r, nil
 }
 
-// Close ends what runs, and removes the workspace.
+// occupy makes the folder of a room's workspace, and marks it as in use. That of one that may be kept has a place of
+// its own; what was there before goes.
+func (b *Builder) occupy(ctx context.Context, r *Room) error {
+	if r.job.Keep == KeepNever {
+		if err := os.MkdirAll(b.WorkDir, 0o755); err != nil {
+			return err
+		}
+		dir, err := os.MkdirTemp(b.WorkDir, r.job.name()+"-")
+		if err != nil {
+			return err
+		}
+		r.ws.dir = dir
+		if r.held, err = hold(dir); err != nil {
+			return errors.Join(err, os.Remove(dir))
+		}
+		return nil
+	}
+	dir := b.keptDir(r.job.KeptName())
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	held, err := hold(dir)
+	if err != nil {
+		return fmt.Errorf("another process is in the kept workspace %s", r.job.KeptName())
+	}
+	if err := errors.Join(sandbox.Remove(ctx, dir), held.Close(), os.MkdirAll(dir, 0o755)); err != nil {
+		return err
+	}
+	r.ws.dir = dir
+	r.held, err = hold(dir)
+	return err
+}
+
+// Close ends what runs, and removes the workspace unless it is kept.
 func (r *Room) Close() error {
 	var err error
 	if r.agent != nil {
 		err = r.agent.Close()
 	}
-	err = errors.Join(err, sandbox.Remove(context.Background(), r.ws.dir))
+	if !r.kept {
+		err = errors.Join(err, sandbox.Remove(context.Background(), r.ws.dir))
+	}
 	if r.held != nil {
 		err = errors.Join(err, r.held.Close())
 	}
@@ -103,6 +134,9 @@ func (r *Room) steps(ctx context.Context) error {
 	}
 	steps := r.job.steps()
 	for i, s := range steps {
+		if i+1 < r.job.From {
+			continue
+		}
 		if r.job.OnStep != nil {
 			r.job.OnStep(i+1, len(steps), s)
 		}
@@ -110,11 +144,20 @@ func (r *Room) steps(ctx context.Context) error {
 		if err == nil {
 			continue
 		}
-		failure := &StepError{s, err}
+		failure := &StepError{Step: s, N: i + 1, Of: len(steps), Err: err}
+		if r.job.Keep != KeepNever {
+			if err := r.keep(i + 1); err != nil {
+				return errors.Join(failure, fmt.Errorf("keeping the workspace: %w", err))
+			}
+		}
 		if r.job.OnFailure != nil && whole.Err() == nil {
 			return errors.Join(failure, r.job.OnFailure(whole, r, failure))
 		}
 		return failure
+	}
+	r.kept = false
+	if r.job.Keep == KeepAlways {
+		return r.keep(len(steps) + 1)
 	}
 	return nil
 }

@@ -35,9 +35,12 @@ type workspace struct {
 	epoch   int64
 }
 
+// homeFolder is the folder of a workspace that steps start in.
+const homeFolder = "home"
+
 // furnish fills the workspace.
 func (b *Builder) furnish(ctx context.Context, job Job, ws *workspace) error {
-	ws.home, ws.caches = filepath.Join(ws.dir, "home"), filepath.Join(ws.dir, "caches")
+	ws.home, ws.caches = filepath.Join(ws.dir, homeFolder), filepath.Join(ws.dir, "caches")
 	for _, dir := range []string{ws.home, ws.caches} {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return err
@@ -117,6 +120,9 @@ func (b *Builder) box(ctx context.Context, job Job, ws *workspace) (*sandbox.San
 		UID:     int(e.Accounts.UID), GID: int(e.Accounts.GID),
 		Capabilities: sandbox.Capabilities{Add: add, Drop: drop},
 		Env:          variables(job.variables(ws)),
+	}
+	if job.Keep != KeepNever { // what is written beside the workspace is to be found again
+		box.Upper = filepath.Join(ws.dir, "root")
 	}
 	if box.Emulators, err = b.emulators(ctx, job.Plan.Arch); err != nil {
 		return nil, err

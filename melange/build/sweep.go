@@ -34,17 +34,32 @@ func hold(dir string) (*os.File, error) {
 // nobody has come to mark it as in use.
 const unheldAge = time.Minute
 
-// Sweep removes the folders of builds whose process was killed.
-func (b *Builder) Sweep(ctx context.Context) error {
-	entries, err := os.ReadDir(b.WorkDir)
+// Sweep removes the folders of builds whose process was killed, and kept workspaces that nobody has worked in for an
+// age; 0 is no age.
+func (b *Builder) Sweep(ctx context.Context, age time.Duration) error {
+	folders := []string{b.WorkDir}
+	kept, err := filepath.Glob(b.keptDir("*"))
+	if err != nil {
+		return err
+	}
+	for _, folder := range append(folders, kept...) {
+		if err := sweep(ctx, folder); err != nil {
+			return err
+		}
+	}
+	return b.dropKept(ctx, age, keptMost)
+}
+
+func sweep(ctx context.Context, folder string) error {
+	entries, err := os.ReadDir(folder)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	} else if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		dir := filepath.Join(b.WorkDir, e.Name())
-		if !e.IsDir() || !abandoned(dir, e) {
+		dir := filepath.Join(folder, e.Name())
+		if !e.IsDir() || e.Name() == keptFolder || !abandoned(dir, e) {
 			continue
 		}
 		if err := sandbox.Remove(ctx, dir); err != nil {
@@ -55,6 +70,9 @@ func (b *Builder) Sweep(ctx context.Context) error {
 }
 
 func abandoned(dir string, e fs.DirEntry) bool {
+	if _, err := os.Stat(filepath.Join(dir, keptFile)); err == nil {
+		return false
+	}
 	f, err := os.Open(filepath.Join(dir, inUse))
 	if errors.Is(err, fs.ErrNotExist) {
 		info, err := e.Info()

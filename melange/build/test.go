@@ -47,6 +47,6 @@ func (b *Builder) runTest(ctx context.Context, job Job) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, r.Close()) }()
+	defer func() { err = errors.Join(err, r.Close(), b.dropKept(ctx, 0, keptMost)) }()
 	return r.steps(ctx)
 }

@@ -152,12 +152,31 @@ func (d *digester) run(sources []Source, steps []Step) {
 		d.source(s)
 	}
 	for _, s := range steps {
-		// Names are for people; where a step stands does not matter either.
-		d.add("script", s.Script)
-		d.add("dir", s.Dir)
-		d.pairs("env", s.Env)
-		d.flag("network", s.Network)
+		d.step(s)
 	}
+}
+
+// step: names are for people; where a step stands does not matter either.
+func (d *digester) step(s Step) {
+	d.add("script", s.Script)
+	d.add("dir", s.Dir)
+	d.pairs("env", s.Env)
+	d.flag("network", s.Network)
+}
+
+// Digest tells steps that do the same from others.
+func (s Step) Digest() string { return digestOf(func(d *digester) { d.step(s) }) }
+
+// Digest tells sources that yield the same from others.
+func (s Source) Digest() string { return digestOf(func(d *digester) { d.source(s) }) }
+
+// Digest covers all but what the packages are solved to.
+func (e Environment) Digest() string { return digestOf(func(d *digester) { d.environment(e) }) }
+
+func digestOf(write func(*digester)) string {
+	d := &digester{}
+	write(d)
+	return d.sum()
 }
 
 func (d *digester) source(s Source) {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -26,6 +27,7 @@ var tools = map[string]tool{
 	"chmod":        {run: chmod},
 	"cp":           {run: cp},
 	"dial":         {run: dial},
+	"die":          {run: die},
 	"id":           {run: id},
 	"install":      {"m", install},
 	"ln":           {run: ln},
@@ -220,6 +222,15 @@ func capabilities(_ context.Context, c *call) error {
 		}
 	}
 	return nil
+}
+
+// die kills this very shell.
+func die(ctx context.Context, _ *call) error {
+	if err := syscall.Kill(os.Getpid(), syscall.SIGKILL); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return ctx.Err()
 }
 
 // now prints the time: what no build should write down.
