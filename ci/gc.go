@@ -20,9 +20,10 @@ func gcCommand(s surroundings, o *workspaceFlags) *cobra.Command {
 not used for as long as --older-than says, and of what is left, the longest unused
 first, as much as must go for each of the three to be no larger than --max-size.
 What is removed is made or fetched again when it is needed. Sources stay: nobody
-else may have them any more.`,
+else may have them any more. Kept workspaces that nobody worked in for as long go
+as well.`,
 		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(c *cobra.Command, _ []string) error {
 			w, err := openWorld(s, o)
 			if err != nil {
 				return err
@@ -43,6 +44,9 @@ else may have them any more.`,
 			}
 			packages, err := w.client.GC(age, limit)
 			if err != nil {
+				return err
+			}
+			if err := w.builder.Sweep(c.Context(), age); err != nil {
 				return err
 			}
 			freed := results.Bytes + roots.Bytes + packages.Bytes
