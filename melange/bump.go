@@ -92,11 +92,7 @@ func replaceText(file string, text []byte) error {
 func printBumped(w io.Writer, b *upstream.Bumped) {
 	fmt.Fprintf(w, "%s %s -> %s\n", b.Name, b.From, b.To)
 	for _, c := range b.Changes {
-		if c.Old == "" {
-			fmt.Fprintf(w, "  line %d: %s: %s\n", c.Line, c.Key, c.New)
-			continue
-		}
-		fmt.Fprintf(w, "  line %d: %s: %s -> %s\n", c.Line, c.Key, c.Old, c.New)
+		fmt.Fprintf(w, "  %s\n", c)
 	}
 }
 

@@ -2,7 +2,10 @@ package main
 
 import (
 	"errors"
+	"flag"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -79,18 +82,22 @@ func writeKey(file string) error {
 	)
 }
 
+var update = flag.Bool("update", false, "write what commands print into the stories")
+
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script", UpdateScripts: os.Getenv("UPDATE") != "",
+		Dir: "testdata/script", UpdateScripts: *update,
 		Setup: func(e *testscript.Env) error {
 			dir := os.Getenv(sharedVariable)
 			tools := filepath.Join(dir, "tools")
+			web := httptest.NewServer(http.FileServer(http.Dir(filepath.Join(e.WorkDir, "web"))))
+			e.Defer(web.Close)
 			if err := offerEmulator(e); err != nil {
 				return err
 			}
 			for name, value := range map[string]string{
 				"HOME": e.WorkDir, "XDG_CACHE_HOME": filepath.Join(e.WorkDir, "cache"), "HOST": hostArch(),
-				"KEY": filepath.Join(dir, "key.rsa"), "TOOLS": tools, "TOOLSKEY": filepath.Join(tools, testshell.KeyName),
+				"WEB": web.URL, "KEY": filepath.Join(dir, "key.rsa"), "TOOLS": tools, "TOOLSKEY": filepath.Join(tools, testshell.KeyName),
 			} {
 				e.Setenv(name, value)
 			}

@@ -45,6 +45,13 @@ type Change struct {
 	New  string `json:"new"`
 }
 
+func (c Change) String() string {
+	if c.Old == "" {
+		return fmt.Sprintf("line %d: %s: %s", c.Line, c.Key, c.New)
+	}
+	return fmt.Sprintf("line %d: %s: %s -> %s", c.Line, c.Key, c.Old, c.New)
+}
+
 var hexCommit = regexp.MustCompile(`^[0-9a-f]{40}$`)
 
 // Recipe makes a recipe one of another version: the version itself, epoch 0, and for each source that the version is part
