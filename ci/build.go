@@ -368,6 +368,8 @@ func stepName(s recipe.Step) string {
 		return s.Name
 	case s.Uses != "":
 		return s.Uses
+	case s.Module != nil:
+		return s.Module.Name
 	}
 	first, _, _ := strings.Cut(strings.TrimSpace(s.Script), "\n")
 	return first

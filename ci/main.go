@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"distro.internal/ci/run"
+	"distro.internal/melange/plugin"
 	"distro.internal/melange/sandbox"
 	"distro.internal/shared/console"
 	"distro.internal/shared/repository"
@@ -33,6 +34,7 @@ type surroundings struct {
 
 func main() {
 	sandbox.Main()
+	plugin.Main()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	s := surroundings{stdout: os.Stdout, stderr: os.Stderr, epoch: os.Getenv("SOURCE_DATE_EPOCH")}

@@ -21,6 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"distro.internal/melange/plugin"
 	"distro.internal/melange/sandbox"
 	"distro.internal/melange/testshell"
 	"distro.internal/shared/apk"
@@ -32,6 +33,7 @@ import (
 
 func TestMain(m *testing.M) {
 	sandbox.Main()
+	plugin.Main()
 	testscript.Main(&stories{m}, map[string]func(){"world": main, "as": as})
 }
 

@@ -16,6 +16,7 @@ import (
 	"distro.internal/ci/run"
 	"distro.internal/melange/build"
 	"distro.internal/melange/lint"
+	"distro.internal/melange/plugin"
 	"distro.internal/melange/recipe"
 	"distro.internal/melange/sandbox"
 	"distro.internal/shared/apk"
@@ -76,6 +77,7 @@ func openWorld(s surroundings, o *workspaceFlags) (*world, error) {
 	w.builder = &build.Builder{
 		Store:   cas.Store{Dir: filepath.Join(cache, "cas")},
 		Roots:   rootfs.Store{Dir: filepath.Join(cache, "store")},
+		Modules: &plugin.Store{Dir: filepath.Join(cache, "modules")},
 		WorkDir: filepath.Join(cache, "work"),
 	}
 	w.builder.Lint = lint.Policy(config.Lint)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"distro.internal/melange/plugin"
 	"distro.internal/melange/sandbox"
 	"distro.internal/shared/console"
 	"distro.internal/shared/repository"
@@ -33,6 +34,7 @@ type surroundings struct {
 
 func main() {
 	sandbox.Main()
+	plugin.Main()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	s := surroundings{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, epoch: os.Getenv("SOURCE_DATE_EPOCH"), term: os.Getenv("TERM"), noColor: os.Getenv("NO_COLOR") != ""}

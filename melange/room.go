@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"distro.internal/melange/build"
+	"distro.internal/melange/plugin"
 	"distro.internal/melange/recipe"
 	"distro.internal/melange/sandbox"
 	"distro.internal/melange/source"
@@ -149,6 +150,7 @@ func (o *roomFlags) builder(s surroundings) (*build.Builder, error) {
 		Store:   cas.Store{Dir: filepath.Join(cache, "cas")},
 		Roots:   rootfs.Store{Dir: filepath.Join(cache, "store")},
 		Sources: &source.Store{Dir: filepath.Join(cache, "sources")},
+		Modules: &plugin.Store{Dir: filepath.Join(cache, "modules")},
 		WorkDir: filepath.Join(cache, "work"),
 		Limits:  o.limits, Overrides: sandbox.Limits{CPU: o.cpu},
 		Emulator: func(_ context.Context, arch apk.Arch) (string, error) {
@@ -202,6 +204,8 @@ func stepName(s recipe.Step) string {
 		return s.Name
 	case s.Uses != "":
 		return s.Uses
+	case s.Module != nil:
+		return s.Module.Name
 	}
 	first, _, _ := strings.Cut(strings.TrimSpace(s.Script), "\n")
 	return first

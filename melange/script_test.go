@@ -16,6 +16,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"distro.internal/melange/plugin"
 	"distro.internal/melange/sandbox"
 	"distro.internal/melange/testshell"
 	"distro.internal/shared/apk"
@@ -27,6 +28,7 @@ import (
 
 func TestMain(m *testing.M) {
 	sandbox.Main()
+	plugin.Main()
 	testscript.Main(&stories{m}, map[string]func(){"melange": main})
 }
 
@@ -103,7 +105,13 @@ func TestScript(t *testing.T) {
 			}
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"edit": edit, "install": install, "control": control, "tags": tags},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"edit": edit, "install": install, "control": control, "module": module, "tags": tags},
+		Condition: func(name string) (bool, error) {
+			if name != "static" {
+				return false, fmt.Errorf("condition %s is not known", name)
+			}
+			return static()
+		},
 	})
 }
 

@@ -19,6 +19,7 @@ import (
 	"io/fs"
 
 	"distro.internal/melange/lint"
+	"distro.internal/melange/plugin"
 	"distro.internal/melange/recipe"
 	"distro.internal/melange/sandbox"
 	"distro.internal/melange/source"
@@ -32,7 +33,8 @@ type Builder struct {
 	Store   cas.Store
 	Roots   rootfs.Store
 	Sources *source.Store
-	WorkDir string // builds under way have their folders below it
+	Modules *plugin.Store // of portable steps
+	WorkDir string        // builds under way have their folders below it
 
 	Limits    sandbox.Limits // of a step, where the recipe says nothing else
 	Overrides sandbox.Limits // those that are not 0 win over the recipe's: CPU, Memory, Disk

@@ -38,12 +38,13 @@ func (e *StepError) Unwrap() error { return e.Err }
 // sources and files in the workspace, no step run yet. Commands of a Room run
 // one after the other.
 type Room struct {
-	job   Job
-	ws    *workspace
-	held  *os.File // marks the workspace as in use
-	box   *sandbox.Sandbox
-	agent *sandbox.Agent
-	kept  bool // the workspace outlives the room
+	job     Job
+	ws      *workspace
+	held    *os.File          // marks the workspace as in use
+	modules map[string]string // of the portable steps: their digests in the store, by identity
+	box     *sandbox.Sandbox
+	agent   *sandbox.Agent
+	kept    bool // the workspace outlives the room
 }
 
 // Enter prepares the environment of a job. Who enters must Close.
@@ -59,6 +60,9 @@ func (b *Builder) Enter(ctx context.Context, job Job) (_ *Room, err error) {
 	}()
 	if err := b.furnish(ctx, job, r.ws); err != nil {
 		return nil, fmt.Errorf("preparing the workspace of %s: %w", job.name(), err)
+	}
+	if r.modules, err = b.modules(ctx, job); err != nil {
+		return nil, err
 	}
 	if r.box, err = b.box(ctx, job, r.ws); err != nil {
 		return nil, fmt.Errorf("preparing the environment of %s: %w", job.name(), err)
@@ -189,22 +193,32 @@ func (r *Room) Shell(ctx context.Context, t Terminal, at recipe.Step) error {
 	return err
 }
 
-// step runs one step in its folder. The shell stops at the first failure, and
-// its input is empty.
+// step runs one step in its folder.
 func (r *Room) step(ctx context.Context, s recipe.Step) error {
+	if s.Module != nil {
+		return r.portable(ctx, s)
+	}
+	return r.script(ctx, s)
+}
+
+// script runs a step that is for the shell, which stops at the first failure, and has an empty input.
+func (r *Room) script(ctx context.Context, s recipe.Step) error {
 	dir := s.Dir
 	if !path.IsAbs(dir) {
 		dir = path.Join(recipe.Workspace, dir)
-	}
-	log := r.job.Log
-	if log == nil {
-		log = io.Discard
 	}
 	return r.agent.Run(ctx, sandbox.Command{
 		Args:    []string{"/bin/sh", "-c", `set -eo pipefail; mkdir -p "$0"; cd "$0"; ` + "\n" + s.Script + "\nexit 0\n", dir},
 		Env:     variables(s.Env),
 		Network: s.Network,
-		Stdout:  log,
-		Stderr:  log,
+		Stdout:  r.log(),
+		Stderr:  r.log(),
 	})
+}
+
+func (r *Room) log() io.Writer {
+	if r.job.Log == nil {
+		return io.Discard
+	}
+	return r.job.Log
 }

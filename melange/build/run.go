@@ -130,6 +130,9 @@ func (b *Builder) box(ctx context.Context, job Job, ws *workspace) (*sandbox.San
 	if ws.modules != "" {
 		box.Mounts = append(box.Mounts, sandbox.Mount{Source: ws.modules, Target: modulesDir, ReadOnly: true})
 	}
+	if portable(job) {
+		box.Mounts = append(box.Mounts, sandbox.Mount{Source: b.Modules.Dir, Target: storeDir, ReadOnly: true})
+	}
 	if !e.Cross {
 		return box, nil
 	}

@@ -158,7 +158,11 @@ func (d *digester) run(sources []Source, steps []Step) {
 
 // step: names are for people; where a step stands does not matter either.
 func (d *digester) step(s Step) {
-	d.add("script", s.Script)
+	if s.Module != nil {
+		d.module(*s.Module)
+	} else {
+		d.add("script", s.Script)
+	}
 	d.add("dir", s.Dir)
 	d.pairs("env", s.Env)
 	d.flag("network", s.Network)
@@ -177,6 +181,11 @@ func digestOf(write func(*digester)) string {
 	d := &digester{}
 	write(d)
 	return d.sum()
+}
+
+func (d *digester) module(m Module) {
+	d.add("module", m.Identity)
+	d.pairs("with", m.With)
 }
 
 func (d *digester) source(s Source) {

@@ -17,18 +17,20 @@ import (
 type Library struct {
 	folders []fs.FS
 
-	mu   sync.Mutex
-	read map[string]*entry
+	mu      sync.Mutex
+	read    map[string]*entry
+	modules map[string][]byte // by the path of the file
 }
 
 type entry struct {
-	step *PipelineStep
-	err  error
+	step   *PipelineStep
+	folder fs.FS // that has the file
+	err    error
 }
 
 // NewLibrary looks in the folders in order; the built-in pipelines come last.
 func NewLibrary(folders ...fs.FS) *Library {
-	return &Library{folders: folders, read: map[string]*entry{}}
+	return &Library{folders: folders, read: map[string]*entry{}, modules: map[string][]byte{}}
 }
 
 // errNoPipeline means that no folder has the file.
@@ -40,17 +42,31 @@ func (l *Library) pipeline(name string) (*PipelineStep, error) {
 	defer l.mu.Unlock()
 	e := l.read[name]
 	if e == nil {
-		e = &entry{}
-		e.step, e.err = l.load(name)
+		e = l.load(name)
 		l.read[name] = e
 	}
 	return e.step, e.err
 }
 
-func (l *Library) load(name string) (*PipelineStep, error) {
+// module reads a file that lies beside the pipeline of a name, which was read before.
+func (l *Library) module(pipeline, file string) ([]byte, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	file = path.Join(path.Dir(pipeline), file)
+	if data, ok := l.modules[file]; ok {
+		return data, nil
+	}
+	data, err := fs.ReadFile(l.read[pipeline].folder, file)
+	if err == nil {
+		l.modules[file] = data
+	}
+	return data, err
+}
+
+func (l *Library) load(name string) *entry {
 	file := name + ".yaml"
 	if !fs.ValidPath(file) {
-		return nil, errNoPipeline
+		return &entry{err: errNoPipeline}
 	}
 	for _, folder := range l.folders {
 		data, err := fs.ReadFile(folder, file)
@@ -58,11 +74,12 @@ func (l *Library) load(name string) (*PipelineStep, error) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("reading pipeline %s: %w", name, err)
+			return &entry{err: fmt.Errorf("reading pipeline %s: %w", name, err)}
 		}
-		return parsePipeline(path.Join("pipelines", file), data)
+		step, err := parsePipeline(path.Join("pipelines", file), data)
+		return &entry{step, folder, err}
 	}
-	return nil, errNoPipeline
+	return &entry{err: errNoPipeline}
 }
 
 // parsePipeline reads a pipeline file. Keys it does not know are ignored: such files carry documentation of their own.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -62,6 +63,9 @@ func TestPipelinesPlan(t *testing.T) {
 				continue
 			}
 			for _, s := range p.Steps {
+				if s.Module != nil {
+					continue
+				}
 				if _, err := syntax.NewParser(syntax.Variant(syntax.LangPOSIX)).Parse(strings.NewReader(s.Script), name); err != nil {
 					t.Error(err)
 				}
@@ -80,9 +84,13 @@ func planText(text string, library *Library) (*Plan, error) {
 
 // TestPipelinesRun runs what pipelines do to files. In testdata/pipelines.txtar a case is a recipe NAME.yaml, the files
 // before as NAME/before (one a line: mode, path, and -> target for a link), and NAME.want: what tools were called, and the
-// files after. Every shell of the machine must agree.
+// files after. Every shell of the machine must agree. The portable programs run as programs of the machine.
 func TestPipelinesRun(t *testing.T) {
 	const golden = "testdata/pipelines.txtar"
+	portable := filepath.Join(t.TempDir(), "portable")
+	if out, err := exec.Command("go", "build", "-o", portable, "distro.internal/pipelines/portable").CombinedOutput(); err != nil {
+		t.Fatalf("building the portable programs: %v\n%s", err, out)
+	}
 	archive, err := txtar.ParseFile(golden)
 	if err != nil {
 		t.Fatal(err)
@@ -99,6 +107,7 @@ func TestPipelinesRun(t *testing.T) {
 		for _, shell := range shells() {
 			t.Run(name+"/"+filepath.Base(shell[0]), func(t *testing.T) {
 				w := newWorkspace(t, string(before.Data))
+				w.portable = portable
 				got := w.run(shell, p) + w.files()
 				if *update {
 					want.Data = []byte(got)
@@ -136,11 +145,12 @@ func shells() [][]string {
 
 // workspace stands in for /home/build on the machine itself.
 type workspace struct {
-	t   *testing.T
-	dir string
-	bin string
-	tmp string
-	log string
+	t        *testing.T
+	dir      string
+	bin      string
+	tmp      string
+	log      string
+	portable string // program
 }
 
 // tools are programs that only note how they were called.
@@ -161,7 +171,7 @@ func newWorkspace(t *testing.T, before string) *workspace {
 	w.write(filepath.Join(w.bin, "objcopy"), 0o755, fake+"for last; do :; done\necho > \"$last\"\n")
 	// Its output is used, and must be the same on every machine.
 	w.write(filepath.Join(w.bin, "nproc"), 0o755, "#!/bin/sh\necho 4\n")
-	w.write(filepath.Join(w.bin, "ruby"), 0o755, "#!/bin/sh\necho /usr/lib/ruby/gems\n")
+	w.write(filepath.Join(w.bin, "ruby"), 0o755, "#!/bin/sh\necho /usr/lib/ruby/gems/3.4.0\n")
 	for line := range strings.Lines(before) {
 		w.file(strings.TrimSpace(line))
 	}
@@ -223,18 +233,14 @@ func (w *workspace) write(file string, perm fs.FileMode, content string) {
 func (w *workspace) run(shell []string, p *Plan) string {
 	var out bytes.Buffer
 	for _, s := range p.Steps {
-		dir := strings.Replace(s.Dir, Workspace, w.dir, 1)
-		if err := os.MkdirAll(dir, 0o777); err != nil {
+		cmd := w.script(shell, s)
+		if s.Module != nil {
+			cmd = w.module(*s.Module)
+		}
+		cmd.Dir = strings.Replace(s.Dir, Workspace, w.dir, 1)
+		if err := os.MkdirAll(cmd.Dir, 0o777); err != nil {
 			w.t.Fatal(err)
 		}
-		script := strings.ReplaceAll(s.Script, Workspace, w.dir)
-		if len(shell) > 1 {
-			// Busybox may run its own in place of what stands in PATH, but not in place of functions.
-			script = "nproc() { " + w.bin + "/nproc; }\npatch() { " + w.bin + "/patch \"$@\"; }\n" + script
-		}
-		args := slices.Concat(shell[1:], []string{"-e", "-c", script})
-		cmd := exec.Command(shell[0], args...)
-		cmd.Dir = dir
 		cmd.Env = []string{"PATH=" + w.bin + ":" + os.Getenv("PATH"), "HOME=" + w.dir, "TMPDIR=" + w.tmp, "LC_ALL=C"}
 		for _, name := range []string{"AR", "CC", "STRIP", "CROSS_SYSROOT"} {
 			if v := p.Environment.Env[name]; v != "" {
@@ -252,6 +258,24 @@ func (w *workspace) run(shell []string, p *Plan) string {
 	}
 	text := strings.NewReplacer(w.dir, Workspace, w.bin, "/bin", w.tmp, "/tmp").Replace(out.String() + string(log))
 	return temporary.ReplaceAllString(text, "tmp.X")
+}
+
+func (w *workspace) script(shell []string, s Step) *exec.Cmd {
+	script := strings.ReplaceAll(s.Script, Workspace, w.dir)
+	if len(shell) > 1 {
+		// Busybox may run its own in place of what stands in PATH, but not in place of functions.
+		script = "nproc() { " + w.bin + "/nproc; }\npatch() { " + w.bin + "/patch \"$@\"; }\n" + script
+	}
+	return exec.Command(shell[0], slices.Concat(shell[1:], []string{"-e", "-c", script})...)
+}
+
+func (w *workspace) module(m Module) *exec.Cmd {
+	cmd := exec.Command(w.portable)
+	cmd.Args = []string{m.Name}
+	for _, key := range slices.Sorted(maps.Keys(m.With)) {
+		cmd.Args = append(cmd.Args, "--"+key+"="+strings.ReplaceAll(m.With[key], Workspace, w.dir))
+	}
+	return cmd
 }
 
 var temporary = regexp.MustCompile(`tmp\.\w+`)

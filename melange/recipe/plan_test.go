@@ -207,6 +207,10 @@ func plain(v reflect.Value) string {
 		return "[" + strings.Join(parts, ", ") + "]"
 	case reflect.Struct:
 		return "{" + fields(v.Interface()) + "}"
+	case reflect.Pointer:
+		if _, ok := v.Interface().(error); !ok {
+			return plain(v.Elem())
+		}
 	case reflect.String:
 		if s := v.String(); strings.ContainsAny(s, " \n\x00\x01") || s == "" {
 			return fmt.Sprintf("%q", s)

@@ -90,6 +90,9 @@ type PipelineStep struct {
 	WorkingDirectory document.String `yaml:"working-directory"`
 	Environment      document.Map[document.String]
 
+	// Wasm is a portable step: the name of a built-in program, or a file that begins with ./ and lies in the folder of the
+	// recipe's own files, or beside the pipeline file. With holds its arguments. Ours.
+	Wasm document.String
 	// Source says that the node is not a program but a thing to be there before the first step: "fetch", "git", "gomod"
 	// or "module". With holds its particulars. Ours.
 	Source document.String
@@ -309,8 +312,10 @@ func checkSteps(errs *document.ErrorList, steps []PipelineStep) {
 		switch {
 		case s.Uses.Value != "" && s.Runs.Value != "":
 			errs.Add(s.Runs.Pos, "", "a step has either uses or runs, not both")
-		case len(s.With) > 0 && s.Uses.Value == "" && s.Source.Value == "":
-			errs.Add(s.With[0].Key.Pos, "", "with is for the inputs of uses, and there is no uses")
+		case s.Wasm.Value != "" && s.otherKind() != "":
+			errs.Add(s.Wasm.Pos, "", "a step has either wasm or %s, not both", s.otherKind())
+		case len(s.With) > 0 && s.Uses.Value == "" && s.Source.Value == "" && s.Wasm.Value == "":
+			errs.Add(s.With[0].Key.Pos, "", "with is for the inputs of uses or wasm, and there is neither")
 		}
 		for _, o := range s.Options {
 			if o.Value != optionNetwork {
@@ -319,6 +324,19 @@ func checkSteps(errs *document.ErrorList, steps []PipelineStep) {
 		}
 		checkSteps(errs, s.Pipeline)
 	}
+}
+
+// otherKind is what the step is besides a portable one.
+func (s *PipelineStep) otherKind() string {
+	switch {
+	case s.Runs.Value != "":
+		return "runs"
+	case s.Uses.Value != "":
+		return "uses"
+	case s.Source.Value != "":
+		return "source"
+	}
+	return ""
 }
 
 const optionNetwork = "network"

@@ -11,11 +11,12 @@ import (
 	"distro.internal/shared/document"
 )
 
-// Step is one run of /bin/sh.
+// Step is one run of /bin/sh, or of a portable program.
 type Step struct {
 	Name      string            // for people; may be empty
 	Uses      string            // the pipelines that it comes from, "/"-less path joined by " > "; empty for the recipe's own
 	Script    string            // shell text
+	Module    *Module           `json:",omitempty"` // in place of a script
 	Dir       string            // absolute; made when it is missing
 	Env       map[string]string // over the environment's; nil for none
 	Output    string            // the package that the step works for
@@ -63,6 +64,8 @@ func (p *planner) node(n *PipelineStep, f frame, r *run) bool {
 		p.use(n, f, r)
 	case n.Source.Value != "":
 		p.source(n, f, r)
+	case n.Wasm.Value != "":
+		p.portable(n, f, r)
 	case strings.TrimSpace(n.Runs.Value) != "":
 		r.steps = append(r.steps, p.leaf(n, f))
 	}
@@ -96,16 +99,20 @@ func (p *planner) leaf(n *PipelineStep, f frame) Step {
 	if ok && p.options.CheckShell {
 		p.checkShell(n.Runs, script)
 	}
+	s := p.step(n, f)
+	s.Script, s.Network, s.ScriptPos = script, f.network, n.Runs.Pos
+	return s
+}
+
+// step is what a step is, whatever it runs.
+func (p *planner) step(n *PipelineStep, f frame) Step {
 	return Step{
-		Name:      p.forPeople(n.Name, f.scope),
-		Uses:      strings.Join(f.uses, " > "),
-		Script:    script,
-		Dir:       f.absolute(),
-		Env:       f.env,
-		Output:    f.output,
-		Network:   f.network,
-		Pos:       f.pos,
-		ScriptPos: n.Runs.Pos,
+		Name:   p.forPeople(n.Name, f.scope),
+		Uses:   strings.Join(f.uses, " > "),
+		Dir:    f.absolute(),
+		Env:    f.env,
+		Output: f.output,
+		Pos:    f.pos,
 	}
 }
 

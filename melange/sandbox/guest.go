@@ -162,7 +162,7 @@ func limitProcesses(n int) (restore func()) {
 }
 
 func (g *guest) start(r *run, files []*os.File) (int, error) {
-	program, err := lookPath(r.Args[0], r.Env, r.Dir)
+	program, err := r.program()
 	if err != nil {
 		return 0, err
 	}
@@ -197,7 +197,10 @@ func (g *guest) start(r *run, files []*os.File) (int, error) {
 	}
 	defer limitProcesses(r.Limits.Pids)()
 	pid, err := syscall.ForkExec(program, r.Args, attr)
-	if err != nil {
+	switch {
+	case err == syscall.ENOENT && r.Self:
+		return 0, errors.New("this program needs a loader, which is not inside: build it with CGO_ENABLED=0")
+	case err != nil:
 		return 0, &fs.PathError{Op: "exec", Path: program, Err: err}
 	}
 	return pid, nil
@@ -226,6 +229,16 @@ func killAll() { syscall.Kill(-1, syscall.SIGKILL) }
 func full(path string) bool {
 	var s unix.Statfs_t
 	return unix.Statfs(path, &s) == nil && s.Bavail == 0
+}
+
+// ownProgram is what this process was made from, though its name on the host is out of reach.
+const ownProgram = "/proc/self/exe"
+
+func (r *run) program() (string, error) {
+	if r.Self {
+		return ownProgram, nil
+	}
+	return lookPath(r.Args[0], r.Env, r.Dir)
 }
 
 // lookPath finds a program as execvp would, with the PATH of the environment it will have.

@@ -57,7 +57,7 @@ type ending struct {
 }
 
 func (c Command) request(env []string, l Limits) *run {
-	r := &run{Args: c.Args, Env: environment(env, c.Env), Dir: c.Dir, TTY: c.TTY, Root: c.Root, Network: c.Network, Limits: l}
+	r := &run{Args: c.Args, Self: c.Self, Env: environment(env, c.Env), Dir: c.Dir, TTY: c.TTY, Root: c.Root, Network: c.Network, Limits: l}
 	if r.Dir == "" {
 		r.Dir = "/"
 	}

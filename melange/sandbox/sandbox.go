@@ -93,6 +93,7 @@ type Limits struct {
 // Command is something to run inside.
 type Command struct {
 	Args []string // Args[0] is looked up in the PATH of the command's environment
+	Self bool     // the caller's own program, static, and not what Args[0] is called in the layers
 	Dir  string   // "/" when empty
 	Env  []string // after the sandbox's; the last of equal keys wins
 

@@ -25,6 +25,7 @@ type request struct {
 
 type run struct {
 	Args    []string
+	Self    bool
 	Env     []string
 	Dir     string
 	TTY     bool

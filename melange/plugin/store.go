@@ -1,0 +1,100 @@
+package plugin
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+
+	"github.com/tetratelabs/wazero"
+
+	"distro.internal/shared/atomicfile"
+)
+
+// Store keeps modules, and the machine code that they were compiled to. It may be used by many goroutines and processes
+// at once. The machine code is trusted: nobody but the user may write to the folder.
+type Store struct {
+	Dir string
+
+	mu sync.Mutex // compiling takes all processors: one after the other, and what is asked for twice once
+}
+
+// Add puts a module into the store and compiles it, unless it is there. What it returns names the module in a [Run].
+func (s *Store) Add(ctx context.Context, module []byte) (digest string, err error) {
+	sum := sha256.Sum256(module)
+	digest = hex.EncodeToString(sum[:])
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	file := moduleFile(s.Dir, digest)
+	if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) {
+		return digest, err
+	}
+	if err := compile(ctx, filepath.Dir(file), module); err != nil {
+		return "", err
+	}
+	if err := share(s.Dir); err != nil {
+		return "", err
+	}
+	return digest, atomicfile.Write(file, 0o644, atomicfile.Bytes(module))
+}
+
+// moduleFile is where a module lies. That it is there says that it was compiled, by the engine that this program has.
+func moduleFile(dir, digest string) string {
+	return filepath.Join(dir, engineVersion(), digest+".wasm")
+}
+
+const engineModule = "github.com/tetratelabs/wazero"
+
+func engineVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, m := range info.Deps {
+			if m.Path == engineModule {
+				return "wazero-" + m.Version
+			}
+		}
+	}
+	return "wazero"
+}
+
+// compile leaves machine code in the folder, where the same engine will find it.
+func compile(ctx context.Context, dir string, module []byte) error {
+	cache, err := wazero.NewCompilationCacheWithDir(dir)
+	if err != nil {
+		return err
+	}
+	defer cache.Close(ctx)
+	runtime := wazero.NewRuntimeWithConfig(ctx, engine().WithCompilationCache(cache))
+	defer runtime.Close(ctx)
+	if _, err := runtime.CompileModule(ctx, module); err != nil {
+		return fmt.Errorf("compiling: %w", err)
+	}
+	return nil
+}
+
+// share lets every id in a sandbox read the machine code: steps need not be who put it there.
+func share(dir string) error {
+	return filepath.WalkDir(dir, func(file string, d fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // somebody else's temporary file
+			return nil
+		case err != nil:
+			return err
+		case d.IsDir():
+			return os.Chmod(file, 0o755)
+		}
+		if err := os.Chmod(file, 0o644); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	})
+}
+
+// engine is the interpretation of modules that everybody has to agree on: it is a part of what the machine code is
+// found by.
+func engine() wazero.RuntimeConfig { return wazero.NewRuntimeConfig() }
