@@ -23,6 +23,7 @@ import (
 
 	"distro.internal/apko/testrepo"
 	"distro.internal/shared/apk"
+	"distro.internal/shared/ldcache"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
@@ -54,7 +55,7 @@ func TestScript(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"repository": repositoryCmd, "tree": treeCmd, "validate": validateCmd, "damage": damageCmd,
-			"keypair": keypairCmd,
+			"keypair": keypairCmd, "linkercache": linkerCacheCmd,
 		},
 	})
 }
@@ -107,12 +108,33 @@ func keypairCmd(ts *testscript.TestScript, _ bool, args []string) {
 // treeCmd prints what is in the layers of one architecture's image in a layout, a line per entry, and with a path the
 // content of that file: tree LAYOUT ARCH [PATH]
 func treeCmd(ts *testscript.TestScript, _ bool, args []string) {
-	dir := ts.MkAbs(args[0])
 	var list strings.Builder
-	for i, layer := range layersOf(ts, dir, args[1]) {
-		if i > 0 && len(args) == 2 {
-			list.WriteString("--\n")
+	if len(args) == 3 {
+		contentOf(ts, ts.MkAbs(args[0]), args[1], args[2], &list)
+	} else {
+		members(ts, ts.MkAbs(args[0]), args[1], func(layer int, h *tar.Header, _ io.Reader) {
+			if n := strings.Count(list.String(), "--\n"); n < layer {
+				list.WriteString("--\n")
+			}
+			list.WriteString(line(h))
+		})
+	}
+	_, err := io.WriteString(ts.Stdout(), list.String())
+	ts.Check(err)
+}
+
+func contentOf(ts *testscript.TestScript, dir, arch, file string, w io.Writer) {
+	members(ts, dir, arch, func(_ int, h *tar.Header, content io.Reader) {
+		if h.Name == file {
+			_, err := io.Copy(w, content)
+			ts.Check(err)
 		}
+	})
+}
+
+// members shows what is in the layers of one architecture's image in a layout.
+func members(ts *testscript.TestScript, dir, arch string, show func(layer int, h *tar.Header, content io.Reader)) {
+	for i, layer := range layersOf(ts, dir, arch) {
 		f, err := os.Open(filepath.Join(dir, "blobs/sha256", layer))
 		ts.Check(err)
 		defer f.Close()
@@ -124,16 +146,9 @@ func treeCmd(ts *testscript.TestScript, _ bool, args []string) {
 				break
 			}
 			ts.Check(err)
-			if len(args) == 2 {
-				list.WriteString(line(h))
-			} else if h.Name == args[2] {
-				_, err := io.Copy(&list, tr)
-				ts.Check(err)
-			}
+			show(i, h, tr)
 		}
 	}
-	_, err := io.WriteString(ts.Stdout(), list.String())
-	ts.Check(err)
 }
 
 func line(h *tar.Header) string {
@@ -176,6 +191,17 @@ func layersOf(ts *testscript.TestScript, dir, arch string) []string {
 		ts.Fatalf("no image for %s in %s", arch, dir)
 	}
 	return layers
+}
+
+// linkerCacheCmd prints the dynamic linker's cache of one architecture's image in a layout: linkercache LAYOUT ARCH
+func linkerCacheCmd(ts *testscript.TestScript, _ bool, args []string) {
+	var content strings.Builder
+	contentOf(ts, ts.MkAbs(args[0]), args[1], "etc/ld.so.cache", &content)
+	cache, err := ldcache.Parse([]byte(content.String()))
+	ts.Check(err)
+	for _, e := range cache.Entries {
+		fmt.Fprintf(ts.Stdout(), "%s %#x => %s\n", strings.TrimSpace(e.Soname+" "+e.Subdir), e.Flags, e.Path)
+	}
 }
 
 // validateCmd recomputes every digest of an image in a layout or, with a reference, in a registry.

@@ -15,6 +15,7 @@ import (
 	"distro.internal/shared/apk"
 	"distro.internal/shared/cas"
 	"distro.internal/shared/filetree"
+	"distro.internal/shared/ldcache"
 	"distro.internal/shared/repository"
 	"distro.internal/shared/rootfs"
 	"github.com/google/go-cmp/cmp"
@@ -227,7 +228,8 @@ func sample() table {
 				Xattrs: map[string]string{"security.capability": "\x01\x00", "user.x": ""}}, Sum: apk.Checksum{9}},
 			{Entry: filetree.Entry{Path: "c", HardLink: true, Link: "b", ModTime: time.Unix(0, 0).UTC()}},
 		},
-		Offsets: []int64{0, 1 << 41, 0},
+		Offsets:   []int64{0, 1 << 41, 0},
+		Libraries: map[int]ldcache.Library{1: {Soname: "libb.so.1", Flags: 1 << 31, Big: true}, 2: {}},
 	}
 }
 

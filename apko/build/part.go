@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"strconv"
 	"strings"
 
@@ -18,6 +19,7 @@ import (
 	"distro.internal/shared/apk"
 	"distro.internal/shared/cas"
 	"distro.internal/shared/filetree"
+	"distro.internal/shared/ldcache"
 	"distro.internal/shared/rootfs"
 )
 
@@ -32,7 +34,7 @@ type part struct {
 }
 
 // partFormat changes when the segment or the table made of the same package do.
-const partFormat = "1"
+const partFormat = "2"
 
 // part returns the part of a package of the lock.
 func (b *Builder) part(ctx context.Context, p image.LockPackage, file func(context.Context) (string, error)) (*part, error) {
@@ -90,7 +92,7 @@ func (t *part) make(ctx context.Context, p image.LockPackage, key cas.Digest) er
 	if t.segment, err = t.write(ctx, file, p.Checksum, nil); err != nil {
 		return err
 	}
-	if err := t.table.sections(file); err != nil {
+	if err := errors.Join(t.table.sections(file), t.readLibraries()); err != nil {
 		return err
 	}
 	encoded, err := t.table.encode()
@@ -104,6 +106,30 @@ func (t *part) make(ctx context.Context, p image.LockPackage, key cas.Digest) er
 	r := resultOf(t.segment)
 	r.Outputs = append(r.Outputs, cas.Output{Name: "table", Digest: stored})
 	return t.store.SetResult(key, r)
+}
+
+// readLibraries looks into the files that may be shared libraries, in the plain segment.
+func (t *part) readLibraries() error {
+	f, err := os.Open(t.store.Path(t.segment.Plain.Digest))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	t.Libraries = make(map[int]ldcache.Library)
+	for i := range t.Files {
+		if e := &t.Files[i]; !e.IsRegular() || !ldcache.IsLibraryName(path.Base(e.Path)) {
+			continue
+		}
+		l, err := ldcache.ReadLibrary(io.NewSectionReader(f, t.Offsets[i], t.Files[i].Size))
+		if errors.Is(err, ldcache.ErrNoLibrary) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("reading %s: %w", t.Files[i].Path, err)
+		}
+		t.Libraries[i] = l
+	}
+	return nil
 }
 
 // write reads the package file, verifying it, and stores its files as a segment. With a nil plan all files are taken as

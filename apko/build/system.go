@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"fmt"
+	"io/fs"
 	"maps"
 	"path"
 	"slices"
@@ -13,6 +14,8 @@ import (
 
 	"distro.internal/apko/image"
 	"distro.internal/shared/apk"
+	"distro.internal/shared/filetree"
+	"distro.internal/shared/ldcache"
 	"distro.internal/shared/rootfs"
 )
 
@@ -139,6 +142,38 @@ func (r *root) addToBundles(certs []string) error {
 	return nil
 }
 
+// linkerCache does what ldconfig would do where there is a glibc.
+func (r *root) linkerCache() error {
+	if !r.has(ldcache.ConfFile) {
+		return nil
+	}
+	cache, links, err := ldcache.Make(r.Tree, r.library)
+	if err != nil {
+		return err
+	}
+	for _, l := range links {
+		if err := r.put(filetree.Entry{Path: l.Path, Mode: fs.ModeSymlink | 0o777, Link: l.Target}); err != nil {
+			return err
+		}
+	}
+	return r.file(ldcache.CacheFile, 0o644, cache.Encode())
+}
+
+// library is what is known of a file from the making of its part; one that was made here is read.
+func (r *root) library(e *filetree.Entry) (ldcache.Library, error) {
+	if at, ok := r.Files[e.Path]; ok {
+		if l, ok := r.parts[at.Package].Libraries[at.File]; ok {
+			return l, nil
+		}
+		return ldcache.Library{}, ldcache.ErrNoLibrary
+	}
+	content, err := r.read(e.Path)
+	if err != nil {
+		return ldcache.Library{}, err
+	}
+	return ldcache.ReadLibrary(bytes.NewReader(content))
+}
+
 // note tells what apk would have done on a disk by running things, and what is not done here.
 func (r *root) note() error {
 	var scripts []string
@@ -150,8 +185,10 @@ func (r *root) note() error {
 	if len(scripts) > 0 {
 		r.notes = append(r.notes, "scripts were not run: of "+strings.Join(scripts, " "))
 	}
-	if r.has("etc/ld.so.conf") && !r.has("etc/ld.so.cache") {
-		r.notes = append(r.notes, "there is an /etc/ld.so.conf but no /etc/ld.so.cache")
+	for _, name := range []string{"etc/passwd", "etc/group", "etc/os-release"} {
+		if !r.has(name) {
+			r.notes = append(r.notes, "there is no /"+name)
+		}
 	}
 	return nil
 }

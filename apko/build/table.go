@@ -19,6 +19,7 @@ import (
 
 	"distro.internal/apko/image"
 	"distro.internal/shared/apk"
+	"distro.internal/shared/ldcache"
 	"distro.internal/shared/rootfs"
 	"github.com/klauspost/compress/gzip"
 )
@@ -30,6 +31,9 @@ type table struct {
 	Signature, Control, Data image.LockSection
 	Files                    []rootfs.File // in the package's order
 	Offsets                  []int64       // of each file: where its content begins in the plain segment
+
+	// Libraries are the shared libraries among the files, so that what is made of them need not read them again.
+	Libraries map[int]ldcache.Library
 }
 
 // sections measures the members of the package file: signature, if there is one, control and data. The data section was
@@ -144,6 +148,10 @@ func (t *table) encode() ([]byte, error) {
 	for i := range t.Files {
 		e.file(&t.Files[i], t.Offsets[i])
 	}
+	e.number(int64(len(t.Libraries)))
+	for _, i := range slices.Sorted(maps.Keys(t.Libraries)) {
+		e.library(i, t.Libraries[i])
+	}
 	return e, nil
 }
 
@@ -180,6 +188,17 @@ func (e *encoder) file(f *rootfs.File, offset int64) {
 	}
 }
 
+func (e *encoder) library(file int, l ldcache.Library) {
+	e.number(int64(file))
+	e.text(l.Soname)
+	e.number(int64(l.Flags))
+	big := int64(0)
+	if l.Big {
+		big = 1
+	}
+	e.number(big)
+}
+
 func (t *table) decode(encoded []byte) error {
 	d := decoder{rest: string(encoded)}
 	info := d.text()
@@ -196,6 +215,11 @@ func (t *table) decode(encoded []byte) error {
 	t.Offsets = make([]int64, len(t.Files))
 	for i := range t.Files {
 		d.file(&t.Files[i], &t.Offsets[i])
+	}
+	t.Libraries = make(map[int]ldcache.Library)
+	for range d.count() {
+		file := int(d.number())
+		t.Libraries[file] = ldcache.Library{Soname: d.text(), Flags: uint32(d.number()), Big: d.number() == 1}
 	}
 	if d.bad || d.rest != "" || len(checksum) != len(apk.Checksum{}) {
 		return errors.New("it is damaged")

@@ -11,6 +11,7 @@
 //	file sbin/ping 4755 0:12 \x7fELF
 //	link lib usr/lib
 //	hard bin/b bin/a
+//	library usr/lib/libz.so.1.3 libz.so.1
 //	script .post-install #!/bin/sh
 //
 // Before the packages may be the generation of the repository: "generation 2".
@@ -19,6 +20,7 @@ package testrepo
 import (
 	"bytes"
 	"crypto/rsa"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -30,6 +32,7 @@ import (
 
 	"distro.internal/shared/apk"
 	"distro.internal/shared/filetree"
+	"distro.internal/shared/ldcache/sample"
 )
 
 // KeyName is what the key of a repository is called.
@@ -146,7 +149,7 @@ func parse(block string, arch apk.Arch) (*apk.Package, *filetree.Tree, apk.Scrip
 			name, body, _ := strings.Cut(strings.TrimPrefix(line, "script "), " ")
 			scripts[name] = []byte(body + "\n")
 		default:
-			if err := entry(tree, line); err != nil {
+			if err := entry(tree, line, arch); err != nil {
 				return nil, nil, nil, fmt.Errorf("line %q: %w", line, err)
 			}
 		}
@@ -160,7 +163,7 @@ func parse(block string, arch apk.Arch) (*apk.Package, *filetree.Tree, apk.Scrip
 	return p, tree, scripts, err
 }
 
-func entry(tree *filetree.Tree, line string) error {
+func entry(tree *filetree.Tree, line string, arch apk.Arch) error {
 	kind, rest, _ := strings.Cut(line, " ")
 	name, rest, _ := strings.Cut(rest, " ")
 	e := filetree.Entry{Path: name, ModTime: time.Unix(1500000000, 0)}
@@ -172,6 +175,9 @@ func entry(tree *filetree.Tree, line string) error {
 		if target, ok := tree.Lookup(rest); ok {
 			e.Mode, e.UID, e.GID = target.Mode, target.UID, target.GID
 		}
+	case "library":
+		content := sample.Library(machines[arch], rest)
+		e.Mode, e.Size, e.Open = 0o755, int64(len(content)), filetree.Bytes(content)
 	case "dir", "file":
 		bits, rest, _ := strings.Cut(rest, " ")
 		mode, err := strconv.ParseUint(bits, 8, 32)
@@ -197,6 +203,14 @@ func entry(tree *filetree.Tree, line string) error {
 		return fmt.Errorf("kind %q is not known", kind)
 	}
 	return tree.Put(e)
+}
+
+// machines are those that libraries are made for.
+var machines = map[apk.Arch]sample.Machine{
+	"x86_64":  {Machine: elf.EM_X86_64, Class: elf.ELFCLASS64},
+	"aarch64": {Machine: elf.EM_AARCH64, Class: elf.ELFCLASS64},
+	"ppc64le": {Machine: elf.EM_PPC64, Class: elf.ELFCLASS64, Flags: 2},
+	"s390x":   {Machine: elf.EM_S390, Class: elf.ELFCLASS64, Big: true},
 }
 
 func unixMode(bits uint64) fs.FileMode {
