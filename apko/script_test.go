@@ -29,6 +29,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
+	"github.com/pavlo-v-chernykh/keystore-go/v4"
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
 )
@@ -55,7 +56,7 @@ func TestScript(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"repository": repositoryCmd, "tree": treeCmd, "validate": validateCmd, "damage": damageCmd,
-			"keypair": keypairCmd, "linkercache": linkerCacheCmd,
+			"keypair": keypairCmd, "linkercache": linkerCacheCmd, "truststore": trustStoreCmd,
 		},
 	})
 }
@@ -201,6 +202,19 @@ func linkerCacheCmd(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	for _, e := range cache.Entries {
 		fmt.Fprintf(ts.Stdout(), "%s %#x => %s\n", strings.TrimSpace(e.Soname+" "+e.Subdir), e.Flags, e.Path)
+	}
+}
+
+// trustStoreCmd prints the certificates in Java's store: truststore FILE
+func trustStoreCmd(ts *testscript.TestScript, _ bool, args []string) {
+	store := keystore.New(keystore.WithOrderedAliases())
+	ts.Check(store.Load(strings.NewReader(ts.ReadFile(args[0])), []byte("changeit")))
+	for _, alias := range store.Aliases() {
+		e, err := store.GetTrustedCertificateEntry(alias)
+		ts.Check(err)
+		cert, err := x509.ParseCertificate(e.Certificate.Content)
+		ts.Check(err)
+		fmt.Fprintln(ts.Stdout(), alias, cert.Subject)
 	}
 }
 

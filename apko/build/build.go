@@ -159,6 +159,7 @@ func (r *root) configure(c *image.Config) error {
 		func() error { return r.services(c.Entrypoint.Services) },
 		func() error { return r.certificates(c.Certificates) },
 		func() error { return r.paths(c.Paths) },
+		r.checksums,
 		r.linkerCache,
 		r.note,
 	} {

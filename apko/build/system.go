@@ -2,13 +2,9 @@ package build
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/pem"
 	"fmt"
 	"io/fs"
 	"maps"
-	"path"
 	"slices"
 	"strings"
 
@@ -54,89 +50,6 @@ func (r *root) services(services map[string]string) error {
 		run := "#!/bin/execlineb\n" + services[name] + "\n"
 		if err := r.file("sv/"+name+"/run", 0o755, []byte(run)); err != nil {
 			return fmt.Errorf("service %s: %w", name, err)
-		}
-	}
-	return nil
-}
-
-// The bundles of certificate authorities that programs read. The first is the one that is made when there is none.
-var bundles = []string{
-	"etc/ssl/certs/ca-certificates.crt",
-	"var/lib/ecs/deps/execute-command/certs/tls-ca-bundle.pem",
-	"kaniko/ssl/certs/ca-certificates.crt",
-}
-
-// certificates adds authorities to the bundles: those of packages that provide one of the given names, then those of the
-// image file.
-func (r *root) certificates(c image.Certificates) error {
-	if err := r.generate(rootfs.Certificates); err != nil {
-		return err
-	}
-	added, err := r.certificatesOf(c.Providers)
-	if err != nil {
-		return err
-	}
-	for _, cert := range c.Additional {
-		content := strings.TrimSpace(cert.Content) + "\n"
-		sum := sha256.Sum256([]byte(content))
-		name := fmt.Sprintf("usr/local/share/ca-certificates/%s-%s.crt", cert.Name, hex.EncodeToString(sum[:]))
-		if err := r.file(name, 0o644, []byte(content)); err != nil {
-			return err
-		}
-		added = append(added, content)
-	}
-	if len(added) == 0 {
-		return nil
-	}
-	return r.addToBundles(added)
-}
-
-// certificatesOf reads the certificates of the packages that provide one of the names, in the order of their paths.
-func (r *root) certificatesOf(providers []string) ([]string, error) {
-	if len(providers) == 0 {
-		return nil, nil
-	}
-	var certs []string
-	for _, dir := range []string{"usr/local/share/ca-certificates", "usr/share/ca-certificates"} {
-		for e := range r.Tree.Below(dir) {
-			at, ok := r.Files[e.Path]
-			provides := func(name string) bool { return r.parts[at.Package].Package.Satisfies(apk.Dependency{Name: name}) }
-			ext := path.Ext(e.Path)
-			if !ok || ext != ".crt" && ext != ".pem" || !e.Mode.IsRegular() || !slices.ContainsFunc(providers, provides) {
-				continue
-			}
-			content, err := r.read(e.Path)
-			if err != nil {
-				return nil, err
-			}
-			if block, _ := pem.Decode(content); block == nil || block.Type != "CERTIFICATE" {
-				return nil, fmt.Errorf("/%s: not a certificate in PEM", e.Path)
-			}
-			certs = append(certs, strings.TrimSpace(string(content))+"\n")
-		}
-	}
-	return certs, nil
-}
-
-func (r *root) addToBundles(certs []string) error {
-	for i, name := range bundles {
-		if i > 0 && !r.has(name) {
-			continue
-		}
-		bundle, err := r.read(name)
-		if err != nil {
-			return err
-		}
-		if len(bundle) > 0 && bundle[len(bundle)-1] != '\n' {
-			bundle = append(bundle, '\n')
-		}
-		for _, cert := range certs {
-			if !bytes.Contains(bundle, []byte(strings.TrimSpace(cert))) {
-				bundle = append(bundle, cert...)
-			}
-		}
-		if err := r.put(rootfs.Rewrite(r.Tree, name, 0o644, bundle, r.when)); err != nil {
-			return err
 		}
 	}
 	return nil
