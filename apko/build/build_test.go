@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -172,6 +175,15 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// sized are parts without anything but names and sizes.
+func sized(sizes map[string]int64) []*part {
+	var parts []*part
+	for _, name := range slices.Sorted(maps.Keys(sizes)) {
+		parts = append(parts, &part{table: table{Package: &apk.Package{Name: name, InstalledSize: sizes[name]}}})
+	}
+	return parts
+}
+
 func TestPartition(t *testing.T) {
 	var parts []*part
 	for _, p := range []apk.Package{
@@ -190,6 +202,72 @@ func TestPartition(t *testing.T) {
 		got := partition(parts, image.Layering{Strategy: "origin", Budget: budget})
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("budget %d (-want +got):\n%s", budget, diff)
+		}
+	}
+}
+
+// membersOf are the names in each group, as one text.
+func membersOf(parts []*part, budget int) map[string]bool {
+	groups := make(map[string]bool)
+	for _, group := range partition(parts, image.Layering{Strategy: "origin", Budget: budget}) {
+		var names []string
+		for _, i := range group {
+			names = append(names, parts[i].Package.Name)
+		}
+		groups[strings.Join(names, " ")] = true
+	}
+	return groups
+}
+
+// Many equal packages make layers of about one size, not one that holds nearly all.
+func TestPartitionBalance(t *testing.T) {
+	sizes := make(map[string]int64)
+	for i := range 151 {
+		sizes[fmt.Sprint("package-", i)] = 600_000
+	}
+	groups := partition(sized(sizes), image.Layering{Strategy: "origin", Budget: 10})
+	if len(groups) != 11 {
+		t.Errorf("%d layers, want 10 and the top one", len(groups))
+	}
+	for _, group := range groups[:len(groups)-1] {
+		if n := len(group); n < 5 || n > 30 {
+			t.Errorf("a layer has %d of 151 packages", n)
+		}
+	}
+}
+
+// An update that makes a package larger or smaller leaves everybody where they are, and a package that is new or gone
+// changes the layer that it goes to or comes from.
+func TestPartitionStable(t *testing.T) {
+	sizes := map[string]int64{"gcc": 150 << 20, "python": 40 << 20, "perl": 45 << 20, "llvm": 118 << 20}
+	for i := range 120 {
+		sizes[fmt.Sprint("lib", i)] = int64(i*i) << 7
+	}
+	before := membersOf(sized(sizes), 12)
+	if len(before) != 13 {
+		t.Errorf("%d layers", len(before))
+	}
+	for name, size := range map[string]int64{"gcc": 139 << 20, "lib3": 1, "lib119": 2 << 20, "python": 44 << 20} {
+		changed := maps.Clone(sizes)
+		changed[name] = size
+		if diff := cmp.Diff(before, membersOf(sized(changed), 12)); diff != "" {
+			t.Errorf("%s of %d bytes (-before +after):\n%s", name, size, diff)
+		}
+	}
+	for _, change := range []func(map[string]int64){
+		func(m map[string]int64) { m["new"] = 1 << 20 },
+		func(m map[string]int64) { delete(m, "lib100") },
+	} {
+		changed := maps.Clone(sizes)
+		change(changed)
+		same := 0
+		for group := range membersOf(sized(changed), 12) {
+			if before[group] {
+				same++
+			}
+		}
+		if same != len(before)-1 {
+			t.Errorf("%d of %d layers are as they were", same, len(before))
 		}
 	}
 }

@@ -2,17 +2,19 @@ package build
 
 import (
 	"archive/tar"
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
 	"io"
-	"math/bits"
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"distro.internal/apko/image"
 	"distro.internal/apko/oci"
+	"distro.internal/shared/apk"
 	"distro.internal/shared/filetree"
 	"distro.internal/shared/rootfs"
 	"golang.org/x/sync/errgroup"
@@ -32,7 +34,10 @@ func (b *Builder) layers(ctx context.Context, r *root, l image.Layering) (layers
 		for _, p := range group {
 			layerOf[p] = i
 		}
-		directories, made := r.own(group, top, len(groups) == 1)
+		directories, made, err := r.own(group, top, len(groups) == 1)
+		if err != nil {
+			return nil, nil, err
+		}
 		list := make([]oci.Segment, 0, len(group)+2)
 		if list, err = b.appendEntries(ctx, list, directories); err != nil {
 			return nil, nil, err
@@ -120,15 +125,16 @@ func (r *root) plan(i int) (plan map[string]string, moved []string) {
 
 // own lists the directories that the parts of a group need, and, for the top layer, what was made here. A layer that is
 // not alone has each directory with the time that its own packages give it, so that the update of a package leaves the
-// layers of the others alone.
-func (r *root) own(group []int, top, alone bool) (directories, made []filetree.Entry) {
+// layers of the others alone; and it has a database of its own packages, which the top layer's covers, for those who look
+// at layers one by one to learn what is in them.
+func (r *root) own(group []int, top, alone bool) (directories, made []filetree.Entry, err error) {
 	if alone {
 		for e := range r.Tree.All() {
 			if e.Mode.IsDir() {
 				directories = append(directories, *e)
 			}
 		}
-		return directories, r.made()
+		return directories, r.made(), nil
 	}
 	needed := make(map[string]*filetree.Entry)
 	for _, p := range group {
@@ -136,10 +142,12 @@ func (r *root) own(group []int, top, alone bool) (directories, made []filetree.E
 	}
 	if top {
 		made = r.made()
-		for i := range made {
-			need(needed, made[i].Path, &made[i])
-		}
 		r.needEmpty(needed)
+	} else if made, err = r.database(group); err != nil {
+		return nil, nil, err
+	}
+	for i := range made {
+		need(needed, made[i].Path, &made[i])
 	}
 	for e := range r.Tree.All() {
 		n, ok := needed[e.Path]
@@ -152,7 +160,28 @@ func (r *root) own(group []int, top, alone bool) (directories, made []filetree.E
 		}
 		directories = append(directories, d)
 	}
-	return directories, made
+	return directories, made, nil
+}
+
+// database is the list of installed packages with only those of the group, as old as the newest of them.
+func (r *root) database(group []int) ([]filetree.Entry, error) {
+	e, ok := r.Tree.Resolve(apk.InstalledFile)
+	if !ok {
+		return nil, nil // the image file made something else of it
+	}
+	part := new(apk.Installed)
+	newest := int64(0)
+	for _, i := range group {
+		part.Packages = append(part.Packages, r.Installed.Packages[i])
+		newest = max(newest, r.parts[i].Package.BuildDate)
+	}
+	var text bytes.Buffer
+	if err := part.Write(&text); err != nil {
+		return nil, err
+	}
+	own := *e
+	own.ModTime, own.Size, own.Open = time.Unix(newest, 0).UTC(), int64(text.Len()), filetree.Bytes(text.Bytes())
+	return []filetree.Entry{own}, nil
 }
 
 // needPart adds the directories of a part.
@@ -219,52 +248,4 @@ func (b *Builder) appendEntries(ctx context.Context, list []oci.Segment, entries
 		return tw.Flush()
 	})
 	return append(list, s), err
-}
-
-// partition groups the parts for the layers, lowest first; the last group is the top layer's, where also goes what no
-// package brings. With the strategy "origin", packages of one recipe stay together, the largest recipes have a layer
-// each and the others share one, budget layers in all below the top. Sizes count in powers of two, so that an update
-// seldom changes which recipes are the largest.
-func partition(parts []*part, l image.Layering) [][]int {
-	all := make([]int, len(parts))
-	for i := range all {
-		all[i] = i
-	}
-	if l.Strategy == "" {
-		return [][]int{all}
-	}
-	type origin struct {
-		name  string
-		size  int64
-		parts []int
-	}
-	at := make(map[string]int)
-	var origins []origin
-	for i, p := range parts {
-		name := originOf(p)
-		if _, ok := at[name]; !ok {
-			at[name] = len(origins)
-			origins = append(origins, origin{name: name})
-		}
-		o := &origins[at[name]]
-		o.size += p.Package.InstalledSize
-		o.parts = append(o.parts, i)
-	}
-	slices.SortFunc(origins, func(a, b origin) int {
-		return cmp.Or(cmp.Compare(bits.Len64(uint64(b.size)), bits.Len64(uint64(a.size))), cmp.Compare(a.name, b.name))
-	})
-	var groups [][]int
-	var rest []int
-	for i, o := range origins {
-		if i < l.Budget-1 || len(origins) <= l.Budget {
-			groups = append(groups, o.parts)
-		} else {
-			rest = append(rest, o.parts...)
-		}
-	}
-	if len(rest) > 0 {
-		slices.Sort(rest)
-		groups = append(groups, rest)
-	}
-	return append(groups, nil)
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"distro.internal/shared/apk"
 	"distro.internal/shared/filetree"
 )
 
@@ -26,6 +27,9 @@ type Assembled struct {
 	// is not in it was made here: generated, or a hard link whose file became another package's.
 	Files map[string]Origin
 
+	// Installed is what the database lists: the packages in their order, each with the files that are its own.
+	Installed *apk.Installed
+
 	merged *merged
 }
 
@@ -42,18 +46,18 @@ func Assemble(packages []Opened, o AssembleOptions) (*Assembled, error) {
 		o.Time = epoch
 	}
 	m, err := merge(packages)
-	if err == nil {
-		err = m.complete(o)
-	}
 	if err != nil {
 		return nil, fmt.Errorf("assembling root: %w", err)
 	}
-	return &Assembled{Tree: m.tree, Files: m.files, merged: m}, nil
+	db := m.installed()
+	if err := m.complete(db, o); err != nil {
+		return nil, fmt.Errorf("assembling root: %w", err)
+	}
+	return &Assembled{Tree: m.tree, Files: m.files, Installed: db, merged: m}, nil
 }
 
 // complete adds what no package brings.
-func (m *merged) complete(o AssembleOptions) error {
-	db := m.installed()
+func (m *merged) complete(db *apk.Installed, o AssembleOptions) error {
 	for _, generate := range []generator{skeleton, o.Database.of(db)} {
 		es, err := generate(m.tree, o.Time)
 		if err != nil {
