@@ -24,6 +24,7 @@ type making struct {
 	json     bool
 
 	sbomFormats []string
+	compression string
 }
 
 func (o *making) register(cmd *cobra.Command) {
@@ -34,6 +35,7 @@ func (o *making) register(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&o.sbomPath, "sbom-path", "", "folder for the bills of materials, SPDX in JSON")
 	cmd.Flags().BoolVar(&o.vcs, "vcs", false, "name the git commit of the image file in the image, unless the file does: each commit is another image then")
 	cmd.Flags().StringSliceVar(&o.sbomFormats, "sbom-formats", []string{"spdx"}, "formats of the bills of materials; spdx is the only one")
+	cmd.Flags().StringVar(&o.compression, "layer-compression", "gzip", "how layers are compressed: gzip, which everybody reads, or zstd")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print the digests as JSON")
 }
 
@@ -110,10 +112,15 @@ func (m *machine) make(ctx context.Context, o *making, config string) (*finished
 			return nil, fmt.Errorf("--sbom-formats %s: spdx is the only format", format)
 		}
 	}
+	compression, err := oci.ParseCompression(o.compression)
+	if err != nil {
+		return nil, fmt.Errorf("--layer-compression: %w", err)
+	}
 	s, err := m.session(ctx, &o.options, config)
 	if err != nil {
 		return nil, err
 	}
+	s.builder.Compression = compression
 	lock, err := s.locked(ctx, &o.options)
 	if err != nil {
 		return nil, err

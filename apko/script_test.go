@@ -2,6 +2,7 @@ package main
 
 import (
 	"archive/tar"
+	"bufio"
 	"compress/gzip"
 	"crypto"
 	"crypto/ecdsa"
@@ -29,6 +30,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
+	"github.com/klauspost/compress/zstd"
 	"github.com/pavlo-v-chernykh/keystore-go/v4"
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
@@ -139,9 +141,7 @@ func members(ts *testscript.TestScript, dir, arch string, show func(layer int, h
 		f, err := os.Open(filepath.Join(dir, "blobs/sha256", layer))
 		ts.Check(err)
 		defer f.Close()
-		z, err := gzip.NewReader(f)
-		ts.Check(err)
-		for tr := tar.NewReader(z); ; {
+		for tr := tar.NewReader(decompressed(ts, f)); ; {
 			h, err := tr.Next()
 			if err == io.EOF {
 				break
@@ -150,6 +150,21 @@ func members(ts *testscript.TestScript, dir, arch string, show func(layer int, h
 			show(i, h, tr)
 		}
 	}
+}
+
+// decompressed reads gzip or zstd, whatever it is.
+func decompressed(ts *testscript.TestScript, r io.Reader) io.Reader {
+	b := bufio.NewReader(r)
+	magic, err := b.Peek(4)
+	ts.Check(err)
+	if string(magic) == "\x28\xb5\x2f\xfd" {
+		z, err := zstd.NewReader(b)
+		ts.Check(err)
+		return z
+	}
+	z, err := gzip.NewReader(b)
+	ts.Check(err)
+	return z
 }
 
 func line(h *tar.Header) string {

@@ -36,6 +36,8 @@ type Builder struct {
 	Tool   string             // named as the author: "apko 1.0"
 	Jobs   int                // packages read at once; 0 = as many as there are processors
 
+	Compression oci.Compression // of layers
+
 	// Created is the time that the image's configuration names. The zero time stands for that at which the newest
 	// package was built. It has no influence on layers.
 	Created time.Time

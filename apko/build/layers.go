@@ -50,7 +50,7 @@ func (b *Builder) layers(ctx context.Context, r *root, l image.Layering) (layers
 		if list, err = b.appendEntries(ctx, list, made); err != nil {
 			return nil, nil, err
 		}
-		layer, err := oci.NewLayer(ctx, b.CAS, list)
+		layer, err := oci.NewLayer(ctx, b.CAS, b.Compression, list)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -237,7 +237,7 @@ func (b *Builder) appendEntries(ctx context.Context, list []oci.Segment, entries
 	if len(entries) == 0 {
 		return list, nil
 	}
-	s, err := oci.WriteSegment(ctx, b.CAS, func(w io.Writer) error {
+	s, err := oci.WriteSegment(ctx, b.CAS, b.Compression, func(w io.Writer) error {
 		tw := tar.NewWriter(w)
 		for i := range entries {
 			entries[i].User, entries[i].Group = "", ""

@@ -46,6 +46,7 @@ func (b *Builder) key(c *image.Config, lock *image.Lock, arch apk.Arch) (cas.Dig
 	k.Add("format", memoryFormat+" "+partFormat+" "+oci.LayerFormat)
 	k.Add("arch", string(arch))
 	k.Add("tool", b.Tool)
+	k.Add("compression", string(b.Compression))
 	k.Add("config", config)
 	if !b.Created.IsZero() {
 		k.Add("created", strconv.FormatInt(b.Created.Unix(), 10))

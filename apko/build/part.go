@@ -28,9 +28,10 @@ import (
 // the part is known reads neither the package file nor any of the files in it.
 type part struct {
 	table
-	segment oci.Segment
-	store   cas.Store
-	file    func(context.Context) (string, error) // the package file, fetched when it is needed
+	segment     oci.Segment
+	store       cas.Store
+	compression oci.Compression
+	file        func(context.Context) (string, error) // the package file, fetched when it is needed
 }
 
 // partFormat changes when the segment or the table made of the same package do.
@@ -42,13 +43,15 @@ func (b *Builder) part(ctx context.Context, p image.LockPackage, file func(conte
 	key.Add("format", partFormat)
 	key.Add("package", p.Name+"="+string(p.Version))
 	key.Add("checksum", p.Checksum)
-	t := &part{store: b.CAS, file: file}
+	key.Add("compression", string(b.Compression))
+	blank := part{store: b.CAS, compression: b.Compression, file: file}
+	t := blank
 	result, err := b.CAS.Result(key.Digest())
 	if err == nil {
 		err = t.recall(result)
 	}
 	if gone(err) {
-		*t = part{store: b.CAS, file: file}
+		t = blank
 		err = t.make(ctx, p, key.Digest())
 	}
 	if err != nil {
@@ -59,7 +62,7 @@ func (b *Builder) part(ctx context.Context, p image.LockPackage, file func(conte
 			t.Files[i].Open = t.open(i)
 		}
 	}
-	return t, t.agrees(p)
+	return &t, t.agrees(p)
 }
 
 // gone reports whether something stored is not there, or not any more what it was.
@@ -151,7 +154,7 @@ func (t *part) write(ctx context.Context, file, checksum string, plan map[string
 	if plan == nil {
 		t.Package, t.Scripts = r.Package, r.Scripts
 	}
-	return oci.WriteSegment(ctx, t.store, func(w io.Writer) error {
+	return oci.WriteSegment(ctx, t.store, t.compression, func(w io.Writer) error {
 		at := &offset{w: w}
 		tw := tar.NewWriter(at)
 		for {
@@ -219,6 +222,7 @@ func (t *part) variant(ctx context.Context, plan map[string]string, moved []stri
 	key := cas.NewKey("apko part variant")
 	key.Add("format", partFormat)
 	key.Add("checksum", t.Package.Checksum.String())
+	key.Add("compression", string(t.compression))
 	for _, m := range moved {
 		key.Add("moved", m)
 	}

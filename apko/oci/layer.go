@@ -21,7 +21,8 @@ type Layer struct {
 	DiffID  string // of the plain bytes
 	Comment string // in the image's history
 
-	Segments []Segment
+	Compression Compression `json:",omitempty"` // of all segments
+	Segments    []Segment
 
 	store cas.Store
 }
@@ -34,7 +35,7 @@ func (l Layer) In(store cas.Store) *Layer {
 
 // Descriptor names the layer in a manifest.
 func (l *Layer) Descriptor() Descriptor {
-	return Descriptor{MediaType: MediaTypeLayer, Digest: l.Digest, Size: l.Size}
+	return Descriptor{MediaType: l.Compression.mediaType(), Digest: l.Digest, Size: l.Size}
 }
 
 // LayerFormat changes when the bytes of a layer of the same segments do.
@@ -42,15 +43,15 @@ const LayerFormat = "1"
 
 // NewLayer makes a layer of segments in the store. Its digests are remembered there by its description, the list of its
 // segments, so that only the first making of a layer reads them.
-func NewLayer(ctx context.Context, store cas.Store, segments []Segment) (*Layer, error) {
-	end, err := WriteSegment(ctx, store, func(w io.Writer) error {
+func NewLayer(ctx context.Context, store cas.Store, c Compression, segments []Segment) (*Layer, error) {
+	end, err := WriteSegment(ctx, store, c, func(w io.Writer) error {
 		_, err := w.Write(make([]byte, 1024)) // the end of the archive
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("making layer: %w", err)
 	}
-	l := &Layer{store: store, Segments: append(segments[:len(segments):len(segments)], end)}
+	l := &Layer{store: store, Compression: c, Segments: append(segments[:len(segments):len(segments)], end)}
 	key := cas.NewKey("oci layer")
 	key.Add("format", LayerFormat)
 	for _, s := range l.Segments {

@@ -24,6 +24,8 @@ const (
 	MediaTypeManifest = "application/vnd.oci.image.manifest.v1+json"
 	MediaTypeConfig   = "application/vnd.oci.image.config.v1+json"
 	MediaTypeLayer    = "application/vnd.oci.image.layer.v1.tar+gzip"
+
+	MediaTypeLayerZstd = "application/vnd.oci.image.layer.v1.tar+zstd"
 )
 
 // Descriptor names content: what it is, its digest ("sha256:...") and its size in bytes.

@@ -22,7 +22,7 @@ import (
 // segment stores one file.
 func segment(t *testing.T, store cas.Store, name, content string) Segment {
 	t.Helper()
-	s, err := WriteSegment(t.Context(), store, func(w io.Writer) error {
+	s, err := WriteSegment(t.Context(), store, Gzip, func(w io.Writer) error {
 		tw := tar.NewWriter(w)
 		h := &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(content)), ModTime: time.Unix(1, 0)}
 		if err := tw.WriteHeader(h); err != nil {
@@ -40,11 +40,11 @@ func segment(t *testing.T, store cas.Store, name, content string) Segment {
 func TestLayer(t *testing.T) {
 	store := cas.Store{Dir: t.TempDir()}
 	segments := []Segment{segment(t, store, "a", "first"), segment(t, store, "b", strings.Repeat("second ", 1000))}
-	made, err := NewLayer(t.Context(), store, segments)
+	made, err := NewLayer(t.Context(), store, Gzip, segments)
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := NewLayer(t.Context(), store, segments)
+	again, err := NewLayer(t.Context(), store, Gzip, segments)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func TestLayer(t *testing.T) {
 // A failing writer leaves no segment and no goroutine waiting.
 func TestSegmentFails(t *testing.T) {
 	broken := errors.New("broken")
-	_, err := WriteSegment(t.Context(), cas.Store{Dir: t.TempDir()}, func(w io.Writer) error {
+	_, err := WriteSegment(t.Context(), cas.Store{Dir: t.TempDir()}, Gzip, func(w io.Writer) error {
 		w.Write(make([]byte, 1<<20))
 		return broken
 	})
@@ -105,7 +105,7 @@ func TestSegmentFails(t *testing.T) {
 func TestDamagedSegment(t *testing.T) {
 	store := cas.Store{Dir: t.TempDir()}
 	s := segment(t, store, "a", "content")
-	l, err := NewLayer(t.Context(), store, []Segment{s})
+	l, err := NewLayer(t.Context(), store, Gzip, []Segment{s})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +163,7 @@ func TestWriteLayoutInterrupted(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "layout")
 	tag := Tag{"r", "t", "r:t"}
 	write := func(ctx context.Context, content string) error {
-		l, err := NewLayer(t.Context(), store, []Segment{segment(t, store, "a", content)})
+		l, err := NewLayer(t.Context(), store, Gzip, []Segment{segment(t, store, "a", content)})
 		if err != nil {
 			t.Fatal(err)
 		}

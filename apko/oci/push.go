@@ -172,7 +172,10 @@ func (p pushedImage) LayerByDigest(h v1.Hash) (partial.CompressedLayer, error) {
 
 type pushedLayer struct{ l *Layer }
 
-func (p pushedLayer) Digest() (v1.Hash, error)            { return v1.NewHash(p.l.Digest) }
-func (p pushedLayer) Size() (int64, error)                { return p.l.Size, nil }
-func (p pushedLayer) MediaType() (types.MediaType, error) { return MediaTypeLayer, nil }
-func (p pushedLayer) Compressed() (io.ReadCloser, error)  { return p.l.Open(), nil }
+func (p pushedLayer) Digest() (v1.Hash, error) { return v1.NewHash(p.l.Digest) }
+func (p pushedLayer) Size() (int64, error)     { return p.l.Size, nil }
+func (p pushedLayer) MediaType() (types.MediaType, error) {
+	return types.MediaType(p.l.Compression.mediaType()), nil
+}
+
+func (p pushedLayer) Compressed() (io.ReadCloser, error) { return p.l.Open(), nil }

@@ -12,11 +12,12 @@ import (
 
 	"distro.internal/shared/cas"
 	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sync/errgroup"
 )
 
-// A Segment is a run of tar entries that was compressed once, as a gzip member of its own. Because gzip members may
-// follow one another in a file, and tar entries in an archive, a layer is segments behind one another: nothing is
+// A Segment is a run of tar entries that was compressed once, as a gzip member or a zstd frame of its own. Because these
+// may follow one another in a file, and tar entries in an archive, a layer is segments behind one another: nothing is
 // compressed again when packages are combined anew.
 //
 // A segment is kept in both forms. The plain one is what a layer's DiffID is computed over, at the speed of hashing
@@ -32,17 +33,50 @@ type Blob struct {
 	CRC uint32
 }
 
-// compressionLevel is spent once per package and saved on each push and pull.
-const compressionLevel = 6
+// Compression is how the segments of a layer are compressed.
+type Compression string
+
+// Gzip is what every client reads; zstd is smaller and faster to unpack, and asks for clients of the last years.
+const (
+	Gzip Compression = "" // the default
+	Zstd Compression = "zstd"
+)
+
+// ParseCompression reads "gzip" or "zstd".
+func ParseCompression(s string) (Compression, error) {
+	switch s {
+	case "gzip":
+		return Gzip, nil
+	case "zstd":
+		return Zstd, nil
+	}
+	return "", fmt.Errorf("compression %q: want gzip or zstd", s)
+}
+
+// mediaType is that of a layer.
+func (c Compression) mediaType() string {
+	if c == Zstd {
+		return MediaTypeLayerZstd
+	}
+	return MediaTypeLayer
+}
+
+// compressor writes one member or frame. Its effort is spent once per package and saved on each push and pull.
+func (c Compression) compressor(w io.Writer) (io.WriteCloser, error) {
+	if c == Zstd {
+		return zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithEncoderConcurrency(1))
+	}
+	return gzip.NewWriterLevel(w, 6)
+}
 
 // WriteSegment stores what write writes: whole tar entries, without an end of the archive.
-func WriteSegment(ctx context.Context, store cas.Store, write func(io.Writer) error) (Segment, error) {
+func WriteSegment(ctx context.Context, store cas.Store, c Compression, write func(io.Writer) error) (Segment, error) {
 	var s Segment
 	g, ctx := errgroup.WithContext(ctx)
 	plain := putBlob(ctx, g, store, &s.Plain)
 	compressed := putBlob(ctx, g, store, &s.Compressed)
 	g.Go(func() error {
-		err := writeBoth(plain, compressed, write)
+		err := writeBoth(plain, compressed, c, write)
 		plain.CloseWithError(err) // nil is the end of the content
 		compressed.CloseWithError(err)
 		return err
@@ -53,9 +87,9 @@ func WriteSegment(ctx context.Context, store cas.Store, write func(io.Writer) er
 	return s, nil
 }
 
-func writeBoth(plain, compressed io.Writer, write func(io.Writer) error) error {
+func writeBoth(plain, compressed io.Writer, c Compression, write func(io.Writer) error) error {
 	out := bufio.NewWriterSize(compressed, 256<<10)
-	zw, err := gzip.NewWriterLevel(out, compressionLevel)
+	zw, err := c.compressor(out)
 	if err != nil {
 		return err
 	}
