@@ -263,15 +263,19 @@ type Prepared struct {
 // parallel is how many sources are fetched at a time.
 const parallel = 4
 
-// Prepare fetches the sources, all at a time, and puts them into the workspace,
-// one after another.
-func (s *Store) Prepare(ctx context.Context, sources []recipe.Source, workspace string) (Prepared, error) {
-	g, gctx := errgroup.WithContext(ctx)
+// Fetch brings the sources into the store, all at a time, as far as they can be told without each other.
+func (s *Store) Fetch(ctx context.Context, sources []recipe.Source) error {
+	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
 	for _, src := range sources {
-		g.Go(func() error { return located(src, s.get(gctx, src)) })
+		g.Go(func() error { return located(src, s.get(ctx, src)) })
 	}
-	if err := g.Wait(); err != nil {
+	return g.Wait()
+}
+
+// Prepare fetches the sources, and puts them into the workspace, one after another.
+func (s *Store) Prepare(ctx context.Context, sources []recipe.Source, workspace string) (Prepared, error) {
+	if err := s.Fetch(ctx, sources); err != nil {
 		return Prepared{}, err
 	}
 	root, err := os.OpenRoot(workspace)

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"distro.internal/melange/recipe"
+	"distro.internal/melange/source"
+)
+
+type updateCacheOptions struct {
+	planFlags
+	cacheDir string
+	mirrors  []string
+}
+
+func updateCacheCommand(s surroundings) *cobra.Command {
+	var o updateCacheOptions
+	c := &cobra.Command{
+		Use:   "update-cache RECIPE...",
+		Short: "Fetch all that recipes are built and tested from, for builds without a network",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			for _, file := range args {
+				if err := o.fetch(c.Context(), s, file); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	f := c.Flags()
+	o.register(f)
+	f.StringVar(&o.cacheDir, "cache-dir", s.cache, "folder that builds have their sources from")
+	f.StringSliceVar(&o.mirrors, "source-mirror", nil, "folders or URLs that hold sources by digest: sha256/HEX, sha512/HEX")
+	return c
+}
+
+func (o *updateCacheOptions) fetch(ctx context.Context, s surroundings, file string) error {
+	plans, err := o.plans(file)
+	if err != nil {
+		return err
+	}
+	store := &source.Store{Dir: filepath.Join(o.cacheDir, "sources")}
+	for _, address := range o.mirrors {
+		store.Mirrors = append(store.Mirrors, source.DigestMirror{Address: address})
+	}
+	for _, plan := range plans {
+		groups := [][]recipe.Source{plan.Sources}
+		for _, t := range plan.Tests {
+			groups = append(groups, t.Sources)
+		}
+		n := 0
+		for _, sources := range groups {
+			if err := fetchSources(ctx, store, sources); err != nil {
+				return err
+			}
+			n += len(sources)
+		}
+		fmt.Fprintf(s.stdout, "%s/%s: %s in the cache\n", plan.Arch, plan.Name, count(n, "source"))
+	}
+	return nil
+}
+
+// fetchSources fetches what one workspace is made of. What a go.sum names is only
+// known where it has been unpacked.
+func fetchSources(ctx context.Context, store *source.Store, sources []recipe.Source) error {
+	if !slices.ContainsFunc(sources, func(s recipe.Source) bool { return s.Kind == recipe.SourceGoMod }) {
+		return store.Fetch(ctx, sources)
+	}
+	dir, err := os.MkdirTemp("", "sources-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	_, err = store.Prepare(ctx, sources, dir)
+	return err
+}
