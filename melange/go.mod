@@ -2,7 +2,10 @@ module distro.internal/melange
 
 go 1.26.0
 
-require distro.internal/shared v0.0.0
+require (
+	distro.internal/shared v0.0.0
+	github.com/google/licensecheck v0.3.1
+)
 
 require go.yaml.in/yaml/v3 v3.0.6 // indirect
 
