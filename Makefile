@@ -33,8 +33,8 @@ out/bin/world: $(sources) pipelines/wasm/portable.wasm
 # never taken from Go's cache: they build, verify and run the distribution, whose files Go does not see.
 test: vet build
 	out/bin/world stage0
-	SANDBOX_TEST_QEMU_AARCH64=$$(out/bin/world stage0 emulator aarch64) \
-	$(GO) test -timeout 60m $(addsuffix /...,$(addprefix ./,$(filter-out ci,$(modules))))
+	export SANDBOX_TEST_QEMU_AARCH64=$$(out/bin/world stage0 emulator aarch64) && \
+	$(GO) test -timeout 60m $(addsuffix /...,$(addprefix ./,$(filter-out ci,$(modules)))) && \
 	$(GO) test -count=1 -timeout 120m ./ci/...
 
 vet: pipelines

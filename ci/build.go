@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -97,17 +98,23 @@ func (w *world) make(ctx context.Context, s surroundings, o *workspaceFlags, r r
 		return err
 	}
 	m.report = report.New(report.Config{
-		Out: s.stdout, JSON: o.json, Verbose: r.verbose, Total: len(actions), Explain: m.explain,
+		Out: s.stdout, JSON: o.json, Verbose: r.verbose, Total: len(actions),
+		Explain: m.explain, Why: m.why, Page: w.out(pageName), Log: m.pageLog,
 	})
 	defer m.report.Close()
 	w.builder.Sources.Progress = m.report.Fetching
 	_, err = run.Run(ctx, actions, run.Options{Jobs: r.jobs, FailFast: r.failFast, OnEvent: m.event})
-	m.report.Summary()
+	pageErr := m.report.Summary()
 	if err == nil {
 		then(m)
+	} else if errors.Is(err, run.ErrFailed) {
+		m.report.Say("report      %s", m.short(w.out(pageName)))
 	}
-	return errors.Join(err, m.journalErr)
+	return errors.Join(err, m.journalErr, pageErr)
 }
+
+// pageName is the page about the last run that did something, in the folder of what is made.
+const pageName = "report.html"
 
 // A maker makes the nodes of one run.
 type maker struct {
@@ -309,6 +316,38 @@ func (w *world) short(path string) string {
 		return rel
 	}
 	return path
+}
+
+// why tells what changed since a node was last made. It is asked before the
+// journal knows better.
+func (m *maker) why(node string) string {
+	if last, ok := m.journal.Last(node); ok && last.Status == run.Failed {
+		return "failed before"
+	}
+	changes, _ := m.changes(node, m.keys.actionsOf(node))
+	if len(changes) == 0 {
+		return ""
+	}
+	first := changes[0].Action // what later actions take from it changed with it
+	changes = slices.DeleteFunc(changes, func(c change) bool { return c.Action != first })
+	return finding{changes: changes}.reason()
+}
+
+// pageLog is where a node's log lies, seen from the page.
+func (m *maker) pageLog(node string) string {
+	n, ok := m.graph.Node(node)
+	if !ok || n.Kind != graph.Packages {
+		return ""
+	}
+	log := m.logName(n)
+	if _, err := os.Stat(log); err != nil {
+		return ""
+	}
+	rel, err := filepath.Rel(m.out(), log)
+	if err != nil {
+		return ""
+	}
+	return filepath.ToSlash(rel)
 }
 
 // tailLines is how much of a failed step's output is shown.

@@ -79,10 +79,24 @@ func (s *stories) run() (int, error) {
 	if err := errors.Join(err, os.Chmod(filepath.Join(dir, "world"), 0o755)); err != nil {
 		return 0, err
 	}
-	if err := writeKey(filepath.Join(dir, "distro.rsa")); err != nil {
+	if err := errors.Join(writeKey(filepath.Join(dir, "distro.rsa")), offerEmulator(filepath.Join(dir, emulators))); err != nil {
 		return 0, err
 	}
 	return s.tests.Run(), nil
+}
+
+// emulators is the folder below the shared one that comes first in the PATH of stories.
+const emulators = "emulators"
+
+// offerEmulator puts a copy of the emulator that "make test" brings where world looks for one, and where others may read
+// it: the machine may have none of its own.
+func offerEmulator(dir string) error {
+	file := os.Getenv("SANDBOX_TEST_QEMU_AARCH64")
+	if file == "" {
+		return nil
+	}
+	name := filepath.Join(dir, "qemu-aarch64-static")
+	return errors.Join(copyTo(name, file), os.Chmod(name, 0o755))
 }
 
 // writeKey makes a key that others may read too: one story is told by another user.
@@ -160,6 +174,7 @@ func storyEnv(work string) map[string]string {
 	return map[string]string{
 		"HOME": filepath.Join(work, ".home"), "XDG_CACHE_HOME": filepath.Join(work, ".cache"),
 		"XDG_CONFIG_HOME": filepath.Join(work, ".config"), "SOURCE_DATE_EPOCH": "",
+		"PATH": filepath.Join(os.Getenv(sharedVariable), emulators) + string(filepath.ListSeparator) + os.Getenv("PATH"),
 	}
 }
 

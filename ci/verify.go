@@ -75,8 +75,7 @@ func (w *world) verify(ctx context.Context, s surroundings, o *workspaceFlags, n
 	r := report.New(report.Config{Out: s.stdout, JSON: o.json, Total: len(actions)})
 	defer r.Close()
 	_, err = run.Run(ctx, actions, run.Options{Jobs: runtime.NumCPU(), OnEvent: r.Event})
-	r.Summary()
-	return err
+	return errors.Join(err, r.Summary())
 }
 
 // errNotBuilt is the end of a node with nothing to compare with.

@@ -107,7 +107,7 @@ func (l *Lock) Key() *cas.Key {
 		k.Add("key "+key.Name, key.Content)
 	}
 	for _, p := range l.Contents.Packages {
-		k.Add("package "+string(p.Architecture), fmt.Sprintf("%s=%s %s", p.Name, p.Version, p.Checksum))
+		k.Add("package "+string(p.Architecture)+"/"+p.Name, string(p.Version)+" "+p.Checksum)
 	}
 	return k
 }

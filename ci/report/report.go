@@ -1,5 +1,6 @@
 // Package report shows a run to people and to programs: lines and a live view,
-// or JSON, all from the same events. It decides nothing.
+// or JSON, and a page to look at later, all from the same events. It decides
+// nothing.
 package report
 
 import (
@@ -26,6 +27,9 @@ type Config struct {
 	// Explain returns a failed node's story: the step, its place, its last
 	// lines, its log. Empty lines are dropped.
 	Explain func(node string, err error) []string
+	Why     func(node string) string // what made a node run, in a few words; may be nil
+	Page    string                   // file for an HTML page of the run; none when empty
+	Log     func(node string) string // a node's log relative to the page, "" for none; may be nil
 }
 
 // A Report follows one run.
@@ -38,7 +42,7 @@ type Report struct {
 	running map[string]time.Time
 	doing   map[string]string
 	fetched map[string]fetch
-	ended   int
+	ends    []end
 	count   map[run.Status]int
 }
 
@@ -58,28 +62,56 @@ func (r *Report) Close() { r.console.Close() }
 
 // Event takes what the runner tells.
 func (r *Report) Event(e run.Event) {
-	r.mu.Lock()
 	if e.Status == "" {
+		r.mu.Lock()
 		r.running[e.Node] = e.Time
-	} else {
-		delete(r.running, e.Node)
-		delete(r.doing, e.Node)
-		r.ended++
-		r.count[e.Status]++
+		r.mu.Unlock()
+		if r.c.JSON {
+			r.json(end{Event: e})
+		}
+		return
 	}
-	ended := r.ended
+	ended := end{Event: e, Why: r.why(e), Story: r.story(e)}
+	r.mu.Lock()
+	ended.Began = r.running[e.Node]
+	delete(r.running, e.Node)
+	delete(r.doing, e.Node)
+	r.ends = append(r.ends, ended)
+	r.count[e.Status]++
+	number := len(r.ends)
 	r.mu.Unlock()
-	if r.c.JSON {
-		r.json(e)
-		return
+	switch {
+	case r.c.JSON:
+		r.json(ended)
+	case e.Status != run.Cached || r.c.Verbose:
+		r.console.Println(r.line(ended, number))
+		for _, line := range ended.Story {
+			r.console.Println("    " + line)
+		}
 	}
-	if e.Status == "" || e.Status == run.Cached && !r.c.Verbose {
-		return
+}
+
+// why tells of a node that ran what made it run.
+func (r *Report) why(e run.Event) string {
+	if r.c.Why == nil || e.Status != run.Built && e.Status != run.Failed {
+		return ""
 	}
-	r.console.Println(r.line(e, ended))
-	if e.Status == run.Failed {
-		r.failure(e)
+	return r.c.Why(e.Node)
+}
+
+// story tells of a failure, in lines that are not empty.
+func (r *Report) story(e run.Event) []string {
+	if e.Status != run.Failed {
+		return nil
 	}
+	lines := []string{e.Err.Error()}
+	if r.c.Explain != nil {
+		lines = r.c.Explain(e.Node, e.Err)
+	}
+	for i, line := range lines {
+		lines[i] = strings.TrimRight(line, " \n")
+	}
+	return slices.DeleteFunc(lines, func(line string) bool { return line == "" })
 }
 
 // Doing tells what a running node is at.
@@ -113,28 +145,19 @@ func (r *Report) Say(format string, a ...any) {
 	r.console.Println(text)
 }
 
-func (r *Report) line(e run.Event, ended int) string {
+func (r *Report) line(e end, number int) string {
 	width := len(fmt.Sprint(r.c.Total))
-	line := fmt.Sprintf("[%*d/%d] %-7s %-28s %7s", width, ended, r.c.Total, e.Status, e.Node, console.Duration(e.Took))
+	line := fmt.Sprintf("[%*d/%d] %-7s %-28s %7s", width, number, r.c.Total, e.Status, e.Node, console.Duration(e.Took))
 	switch {
 	case e.Cause != "":
 		line += "  because " + e.Cause + " failed"
 	case e.Note != "":
 		line += "  " + e.Note
 	}
+	if e.Why != "" {
+		line += "  (" + e.Why + ")"
+	}
 	return line
-}
-
-func (r *Report) failure(e run.Event) {
-	lines := []string{e.Err.Error()}
-	if r.c.Explain != nil {
-		lines = r.c.Explain(e.Node, e.Err)
-	}
-	for _, line := range lines {
-		if line = strings.TrimRight(line, " \n"); line != "" {
-			r.console.Println("    " + line)
-		}
-	}
 }
 
 // live shows what runs, the longest first.
@@ -159,7 +182,7 @@ func (r *Report) live() []string {
 		return strings.Compare(a.node, b.node)
 	})
 	now := time.Now()
-	lines := []string{fmt.Sprintf("%d of %d done, %d running, %s", r.ended, r.c.Total, len(nodes), console.Duration(now.Sub(r.began)))}
+	lines := []string{fmt.Sprintf("%d of %d done, %d running, %s", len(r.ends), r.c.Total, len(nodes), console.Duration(now.Sub(r.began)))}
 	for _, n := range nodes {
 		lines = append(lines, fmt.Sprintf("  %-28s %7s  %s", n.node, console.Duration(now.Sub(n.time)), r.doing[n.node]))
 	}
@@ -174,20 +197,23 @@ func (r *Report) live() []string {
 	return lines
 }
 
-// Summary is the last word: counts and time.
-func (r *Report) Summary() {
+// Summary is the last word: counts and time. The error is the page's.
+func (r *Report) Summary() error {
 	r.mu.Lock()
 	counts, took := r.counts(), time.Since(r.began)
 	r.mu.Unlock()
-	if r.c.JSON {
+	switch {
+	case r.c.JSON:
 		r.object(summary{Event: "summary", Count: r.count, Seconds: took.Seconds()})
-		return
-	}
-	if r.count[run.Cached] == r.c.Total {
+	case r.count[run.Cached] == r.c.Total:
 		r.console.Println(fmt.Sprintf("nothing to do: %d nodes are up to date (%s)", r.c.Total, console.Duration(took)))
-		return
+	default:
+		r.console.Println(fmt.Sprintf("%s in %s", counts, console.Duration(took)))
 	}
-	r.console.Println(fmt.Sprintf("%s in %s", counts, console.Duration(took)))
+	if err := r.writePage(took); err != nil {
+		return fmt.Errorf("writing the page of the run: %w", err)
+	}
+	return nil
 }
 
 func (r *Report) counts() string {
@@ -218,12 +244,13 @@ type event struct {
 	Time    time.Time  `json:"time"`
 	Seconds float64    `json:"seconds,omitempty"`
 	Note    string     `json:"note,omitempty"`
+	Why     string     `json:"why,omitempty"`
 	Cause   string     `json:"cause,omitempty"`
 	Error   string     `json:"error,omitempty"`
 }
 
-func (r *Report) json(e run.Event) {
-	o := event{Event: "start", Node: e.Node, Status: e.Status, Time: e.Time.UTC(), Seconds: e.Took.Seconds(), Note: e.Note, Cause: e.Cause}
+func (r *Report) json(e end) {
+	o := event{Event: "start", Node: e.Node, Status: e.Status, Time: e.Time.UTC(), Seconds: e.Took.Seconds(), Note: e.Note, Why: e.Why, Cause: e.Cause}
 	if e.Status != "" {
 		o.Event = "end"
 	}

@@ -3,6 +3,9 @@ package report
 import (
 	"bytes"
 	"errors"
+	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -25,14 +28,23 @@ func tell(r *Report) {
 	}
 }
 
+func explain(_ string, err error) []string {
+	return append(strings.Split(err.Error(), "\n"), "log: l")
+}
+
+func why(node string) string {
+	if node == "x86_64/a" {
+		return "changed: plan"
+	}
+	return ""
+}
+
 func TestText(t *testing.T) {
 	var b bytes.Buffer
-	r := New(Config{Out: &b, Total: 4, Explain: func(_ string, err error) []string {
-		return append(strings.Split(err.Error(), "\n"), "log: l")
-	}})
+	r := New(Config{Out: &b, Total: 4, Explain: explain, Why: why})
 	tell(r)
 	r.Close()
-	want := `[1/4] built   x86_64/a                        1.5s  2 packages
+	want := `[1/4] built   x86_64/a                        1.5s  2 packages  (changed: plan)
 [2/4] failed  x86_64/b                        1.0s
     b.yaml:3:1: step failed
     second line
@@ -61,6 +73,49 @@ func TestSummary(t *testing.T) {
 	r.Close()
 	if !strings.HasPrefix(b.String(), "nothing to do: 1 nodes are up to date (") {
 		t.Errorf("printed %q", b.String())
+	}
+}
+
+// TestPage: the page tells what the lines tell, and nothing that a step printed becomes part of it.
+func TestPage(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "report.html")
+	c := Config{
+		Out: io.Discard, Total: 4, Why: why, Page: file,
+		Explain: func(string, error) []string { return []string{"<script>alert(1)</script>"} },
+		Log:     func(node string) string { return "logs/" + node + ".log" },
+	}
+	r := New(c)
+	tell(r)
+	if err := r.Summary(); err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"<title>1 built, 1 cached, 1 failed, 1 skipped</title>", "; 1 up to date</p>",
+		`<a href="logs/x86_64/a.log">x86_64/a</a><td><b>built</b><td class="n">1.5s<td>2 packages <i>changed: plan</i><div class="bar"`,
+		`<tr class="failed">`, "<pre>&lt;script&gt;alert(1)&lt;/script&gt;\n</pre>", "because x86_64/b failed",
+	} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("%q is not in\n%s", want, text)
+		}
+	}
+	if strings.Contains(string(text), "x86_64/d") {
+		t.Error("what was up to date is listed")
+	}
+
+	// A run with nothing to do leaves the page of the one before.
+	r = New(c)
+	r.Event(run.Event{Node: "x86_64/d", Status: run.Cached})
+	if err := r.Summary(); err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	if after, err := os.ReadFile(file); err != nil || !bytes.Equal(after, text) {
+		t.Errorf("the page is another: %v", err)
 	}
 }
 
