@@ -11,7 +11,7 @@ import (
 )
 
 func graphCommand(s surroundings, o *workspaceFlags) *cobra.Command {
-	var dot bool
+	var dot, seeds bool
 	c := &cobra.Command{
 		Use:   "graph [NODE...]",
 		Short: "Print nodes and edges, of everything or of what some nodes need",
@@ -19,6 +19,9 @@ func graphCommand(s surroundings, o *workspaceFlags) *cobra.Command {
 			w, err := openWorld(s, o)
 			if err != nil {
 				return err
+			}
+			if seeds {
+				return w.printSeeds(s.stdout, o.json)
 			}
 			if err := w.load(); err != nil {
 				return err
@@ -40,7 +43,44 @@ func graphCommand(s surroundings, o *workspaceFlags) *cobra.Command {
 		},
 	}
 	c.Flags().BoolVar(&dot, "dot", false, "print in Graphviz' language")
+	c.Flags().BoolVar(&seeds, "seeds", false, "print which recipes need each other, and seeds that open all cycles")
 	return c
+}
+
+type seedsObject struct {
+	Cycles [][]string `json:"cycles"`
+	Seeds  []string   `json:"seeds"`
+}
+
+// printSeeds prints what the workspace file can take.
+func (w *world) printSeeds(to io.Writer, asJSON bool) error {
+	nodes, err := graph.Read(w.dir, w.config)
+	if err != nil {
+		return err
+	}
+	cycles, proposal, err := graph.Seeds(nodes, w.config.Seeds)
+	if err != nil {
+		return err
+	}
+	object := seedsObject{Cycles: [][]string{}, Seeds: proposal}
+	for _, c := range cycles {
+		var ids []string
+		for _, n := range c {
+			ids = append(ids, n.ID)
+		}
+		object.Cycles = append(object.Cycles, ids)
+	}
+	if asJSON {
+		return printJSON(to, object)
+	}
+	for _, c := range object.Cycles {
+		fmt.Fprintf(to, "# %d need each other: %s\n", len(c), list(c, 8))
+	}
+	fmt.Fprintln(to, "seeds:")
+	for _, s := range proposal {
+		fmt.Fprintf(to, "  - %s\n", s)
+	}
+	return nil
 }
 
 type nodeObject struct {
@@ -48,6 +88,7 @@ type nodeObject struct {
 	Kind  graph.Kind   `json:"kind"`
 	File  string       `json:"file"`
 	Needs []edgeObject `json:"needs,omitempty"`
+	Seeds []edgeObject `json:"seeds,omitempty"`
 }
 
 type edgeObject struct {
@@ -63,6 +104,9 @@ func graphObjects(nodes []*graph.Node) []nodeObject {
 		for _, e := range n.Needs {
 			object.Needs = append(object.Needs, edgeObject(e))
 		}
+		for _, e := range n.Seeds {
+			object.Seeds = append(object.Seeds, edgeObject(e))
+		}
 		objects = append(objects, object)
 	}
 	return objects
@@ -73,6 +117,9 @@ func printGraph(w io.Writer, nodes []*graph.Node) {
 		fmt.Fprintln(w, n.ID)
 		for _, e := range n.Needs {
 			fmt.Fprintf(w, "  %-28s %-8s %s\n", e.To, e.Class, e.Via)
+		}
+		for _, e := range n.Seeds {
+			fmt.Fprintf(w, "  %-28s %-8s %s, of an older build\n", e.To, e.Class, e.Via)
 		}
 	}
 }

@@ -248,7 +248,10 @@ func hasOneID(t *testing.T, tools string) bool {
 	a, err := s.Start(t.Context())
 	must(t, err)
 	defer a.Close()
-	return a.Run(t.Context(), sandbox.Command{Args: []string{"/bin/busybox", "chown", "65532", "/tmp"}}) != nil
+	var ids bytes.Buffer
+	must(t, a.Run(t.Context(), sandbox.Command{Args: []string{"/bin/busybox", "cat", "/proc/self/uid_map"}, Stdout: &ids}))
+	fields := strings.Fields(ids.String()) // inside, outside, how many
+	return len(fields) == 3 && fields[2] == "1"
 }
 
 func (c *container) unpack(t *testing.T) {

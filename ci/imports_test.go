@@ -39,7 +39,7 @@ var mayImport = map[string]string{
 	"ci":                     "shared melange apko ci pipelines",
 	"ci/graph":               "shared melange/recipe apko/image pipelines",
 	"ci/run":                 "",
-	"ci/report":              "shared/console ci/run",
+	"ci/report":              "shared/console shared/atomicfile ci/run",
 	"ci/stage0":              "shared melange/source",
 }
 

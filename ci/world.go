@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -220,7 +221,9 @@ func (w *world) externalPackages(ctx context.Context, e recipe.Environment, arch
 		w.external[name] = x
 	}
 	w.mu.Unlock()
-	x.once.Do(func() { x.err = w.readExternal(ctx, x, e.Repositories, e.Keyring, arch) })
+	x.once.Do(func() {
+		x.err = w.readExternal(ctx, x, slices.Concat(e.Repositories, w.config.Repositories), slices.Concat(e.Keyring, w.config.Keyring), arch)
+	})
 	return x, x.err
 }
 

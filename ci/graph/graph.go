@@ -44,7 +44,8 @@ type Node struct {
 	Arch  apk.Arch
 	Plan  *recipe.Plan
 	Image *image.Config
-	Needs []Edge // by To, then Via
+	Needs []Edge // by To, then Class, then Via
+	Seeds []Edge // what would close a cycle, and is taken from other repositories instead; likewise
 }
 
 // A Class says what an edge is for.
@@ -74,8 +75,8 @@ type Graph struct {
 	made  *makers
 }
 
-// New connects nodes, which must have no edges yet.
-func New(nodes []*Node) (*Graph, error) {
+// New connects nodes, which must have no edges yet. Seeds are names of recipes that cycles are opened at, see [Seeds].
+func New(nodes []*Node, seeds []string) (*Graph, error) {
 	g := &Graph{nodes: slices.Clone(nodes), byID: map[string]*Node{}, down: map[string][]*Node{}}
 	slices.SortFunc(g.nodes, func(a, b *Node) int { return strings.Compare(a.ID, b.ID) })
 	for _, n := range g.nodes {
@@ -88,10 +89,8 @@ func New(nodes []*Node) (*Graph, error) {
 	if g.made, err = newMakers(g.nodes); err != nil {
 		return nil, err
 	}
-	for _, n := range g.nodes {
-		if err := g.made.connect(n); err != nil {
-			return nil, err
-		}
+	if err := g.made.connectAll(g.nodes, seeds); err != nil {
+		return nil, err
 	}
 	for _, n := range g.nodes {
 		for _, to := range n.needed() {
@@ -124,9 +123,10 @@ func (n *Node) needed() []string {
 // Test returns a node for the tests of a packages node: it needs those packages
 // and what the tests' environments name. It is not part of the graph, for nothing
 // waits for a test; its edges lead into it.
-func (g *Graph) Test(n *Node) (*Node, error) {
+func (g *Graph) Test(n *Node) *Node {
 	t := &Node{ID: "test/" + n.ID, Kind: Test, Name: n.Name, File: n.File, Arch: n.Arch, Plan: n.Plan}
-	return t, g.made.connect(t)
+	g.made.connect(t, nil)
+	return t
 }
 
 // Ancestors lists what the nodes need, directly or not, and the nodes
@@ -244,7 +244,7 @@ func (e *CycleError) Error() string {
 	for i, via := range e.Via {
 		fmt.Fprintf(&b, "\n  %s needs %s of %s", e.Path[i], via, e.Path[i+1])
 	}
-	b.WriteString("\none of them must come from another repository, or be left out")
+	b.WriteString("\none of them must come from another repository: name its recipe under seeds: (world graph --seeds tells which are enough)")
 	return b.String()
 }
 
@@ -262,8 +262,9 @@ func (g *Graph) cycle(path []*Node) error {
 
 // makers knows who makes what, by architecture.
 type makers struct {
-	named   map[subject][]maker // packages of that very name
-	offered map[subject][]maker // packages that declare to provide the name
+	named   map[subject][]*maker       // packages of that very name
+	offered map[subject][]*maker       // packages that declare to provide the name
+	worlds  map[*Node][]apk.Dependency // of images
 }
 
 type subject struct {
@@ -271,40 +272,58 @@ type subject struct {
 	name string
 }
 
+// A maker is a package with the node that makes it.
 type maker struct {
-	node   *Node
-	output *recipe.Output
+	node  *Node
+	name  string
+	needs []apk.Dependency // that the recipe declares
 }
 
 func newMakers(nodes []*Node) (*makers, error) {
-	m := &makers{named: map[subject][]maker{}, offered: map[subject][]maker{}}
+	m := &makers{named: map[subject][]*maker{}, offered: map[subject][]*maker{}, worlds: map[*Node][]apk.Dependency{}}
 	for _, n := range nodes {
-		if n.Plan == nil {
+		if n.Kind == Image {
+			world, err := n.Image.World()
+			if err != nil {
+				return nil, err
+			}
+			m.worlds[n] = world
 			continue
 		}
 		for i := range n.Plan.Outputs {
-			o := &n.Plan.Outputs[i]
-			s := subject{n.Arch, o.Name}
-			if others := m.named[s]; len(others) > 0 {
-				return nil, fmt.Errorf("%s and %s both make package %s", others[0].node.File, n.File, o.Name)
-			}
-			m.named[s] = append(m.named[s], maker{n, o})
-			for _, text := range o.Provides {
-				d, err := apk.ParseDependency(text)
-				if err != nil {
-					return nil, fmt.Errorf("%s: package %s provides %q: %w", n.File, o.Name, text, err)
-				}
-				offer := subject{n.Arch, d.Name}
-				m.offered[offer] = append(m.offered[offer], maker{n, o})
+			if err := m.add(n, &n.Plan.Outputs[i]); err != nil {
+				return nil, err
 			}
 		}
 	}
 	return m, nil
 }
 
+func (m *makers) add(n *Node, o *recipe.Output) error {
+	s := subject{n.Arch, o.Name}
+	if others := m.named[s]; len(others) > 0 {
+		return fmt.Errorf("%s and %s both make package %s", others[0].node.File, n.File, o.Name)
+	}
+	needs, err := apk.ParseDependencies(strings.Join(o.Depends, " "))
+	if err != nil {
+		return fmt.Errorf("%s: package %s: %w", n.File, o.Name, err)
+	}
+	made := &maker{n, o.Name, needs}
+	m.named[s] = append(m.named[s], made)
+	for _, text := range o.Provides {
+		d, err := apk.ParseDependency(text)
+		if err != nil {
+			return fmt.Errorf("%s: package %s provides %q: %w", n.File, o.Name, text, err)
+		}
+		offer := subject{n.Arch, d.Name}
+		m.offered[offer] = append(m.offered[offer], made)
+	}
+	return nil
+}
+
 // of lists who makes what a dependency names: the packages of that name, else
 // all that provide it. Nobody means that it comes from another repository.
-func (m *makers) of(arch apk.Arch, d apk.Dependency) []maker {
+func (m *makers) of(arch apk.Arch, d apk.Dependency) []*maker {
 	if d.Conflict {
 		return nil
 	}
@@ -314,9 +333,10 @@ func (m *makers) of(arch apk.Arch, d apk.Dependency) []maker {
 	return m.offered[subject{arch, d.Name}]
 }
 
-// connect gives a node its edges.
-func (m *makers) connect(n *Node) error {
-	c := connector{makers: m, node: n, seen: map[maker]bool{}}
+// connect gives a node its edges. Nodes that are cut are not led to, nor to what they need; nil cuts none.
+func (m *makers) connect(n *Node, cut func(*Node) bool) {
+	c := connector{makers: m, node: n, cut: cut, seen: map[*maker]bool{}}
+	n.Needs, n.Seeds = nil, nil
 	switch n.Kind {
 	case Packages:
 		e := n.Plan.Environment
@@ -324,62 +344,52 @@ func (m *makers) connect(n *Node) error {
 		if e.Cross {
 			root = n.Plan.BuildArch
 		}
-		if err := c.want(root, e.Packages, Tool); err != nil {
-			return err
-		}
-		if err := c.want(n.Arch, e.Sysroot, Link); err != nil {
-			return err
-		}
+		c.want(root, e.Packages, Tool)
+		c.want(n.Arch, e.Sysroot, Link)
 	case Test:
 		for _, t := range n.Plan.Tests {
-			if err := c.want(n.Arch, t.Environment.Packages, Trial); err != nil {
-				return err
-			}
+			c.want(n.Arch, t.Environment.Packages, Trial)
 		}
 	case Image:
-		world, err := n.Image.World()
-		if err != nil {
-			return err
-		}
 		for _, arch := range n.Image.Archs {
-			if err := c.want(arch, world, Contents); err != nil {
-				return err
-			}
+			c.want(arch, m.worlds[n], Contents)
 		}
 	}
-	slices.SortFunc(n.Needs, func(a, b Edge) int {
+	n.Needs, n.Seeds = sortEdges(n.Needs), sortEdges(n.Seeds)
+}
+
+// sortEdges leaves each edge once.
+func sortEdges(edges []Edge) []Edge {
+	slices.SortFunc(edges, func(a, b Edge) int {
 		return cmp.Or(cmp.Compare(a.To, b.To), cmp.Compare(a.Class, b.Class), cmp.Compare(a.Via, b.Via))
 	})
-	n.Needs = slices.Compact(n.Needs)
-	return nil
+	return slices.Compact(edges)
 }
 
 type connector struct {
 	*makers
 	node *Node
-	seen map[maker]bool
+	cut  func(*Node) bool
+	seen map[*maker]bool
 }
 
 // want adds edges to the makers of a list, and to those of their declared needs.
-func (c *connector) want(arch apk.Arch, deps []apk.Dependency, class Class) error {
+func (c *connector) want(arch apk.Arch, deps []apk.Dependency, class Class) {
 	for _, d := range deps {
 		for _, m := range c.of(arch, d) {
 			if m.node == c.node {
 				continue // an older build of itself, from another repository
 			}
-			c.node.Needs = append(c.node.Needs, Edge{m.node.ID, class, d.String()})
-			if c.seen[m] {
+			edge := Edge{m.node.ID, class, d.String()}
+			if c.cut != nil && c.cut(m.node) {
+				c.node.Seeds = append(c.node.Seeds, edge)
 				continue
 			}
-			c.seen[m] = true
-			needs, err := apk.ParseDependencies(strings.Join(m.output.Depends, " "))
-			if err != nil {
-				return fmt.Errorf("%s: package %s: %w", m.node.File, m.output.Name, err)
-			}
-			if err := c.want(arch, needs, Runtime); err != nil {
-				return err
+			c.node.Needs = append(c.node.Needs, edge)
+			if !c.seen[m] {
+				c.seen[m] = true
+				c.want(arch, m.needs, Runtime)
 			}
 		}
 	}
-	return nil
 }

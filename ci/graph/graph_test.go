@@ -87,6 +87,14 @@ func show(nodes []*Node) string {
 	return b.String()
 }
 
+func ids(nodes []*Node) string {
+	var words []string
+	for _, n := range nodes {
+		words = append(words, n.ID)
+	}
+	return strings.Join(words, " ")
+}
+
 const sample = `
 x86_64/musl: musl musl-dev(musl)
 aarch64/musl: musl musl-dev(musl)
@@ -99,7 +107,7 @@ image/web: web
 `
 
 func TestEdges(t *testing.T) {
-	g, err := New(parse(t, sample))
+	g, err := New(parse(t, sample), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +127,7 @@ image/web x86_64/log:runtime:cmd:logger x86_64/web:contents:web
 
 // TestOrderOfInput: a graph depends on what it is made of, not on the order of it.
 func TestOrderOfInput(t *testing.T) {
-	first, err := New(parse(t, sample))
+	first, err := New(parse(t, sample), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +137,7 @@ func TestOrderOfInput(t *testing.T) {
 		for _, n := range nodes {
 			n.Needs = nil
 		}
-		g, err := New(nodes)
+		g, err := New(nodes, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -140,7 +148,7 @@ func TestOrderOfInput(t *testing.T) {
 }
 
 func TestReach(t *testing.T) {
-	g, err := New(parse(t, sample))
+	g, err := New(parse(t, sample), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,26 +184,80 @@ func TestMistakes(t *testing.T) {
   x86_64/a needs b of x86_64/b
   x86_64/b needs c of x86_64/c
   x86_64/c needs a of x86_64/a
-one of them must come from another repository, or be left out`,
+one of them must come from another repository: name its recipe under seeds: (world graph --seeds tells which are enough)`,
 		"x86_64/a: a b\nx86_64/c: b":  "a.yaml and c.yaml both make package b",
 		"x86_64/a: a\nx86_64/a: b":    "a.yaml and a.yaml both make x86_64/a",
 		"x86_64/a: a(b=)\nimage/i: a": `a.yaml: package a: `,
 	} {
-		_, err := New(parse(t, text))
+		_, err := New(parse(t, text), nil)
 		if err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%q: %v, want %s", text, err, want)
 		}
 	}
 	var cycle *CycleError
-	if _, err := New(parse(t, "x86_64/a: a | b\nx86_64/b: b | a")); !errors.As(err, &cycle) || len(cycle.Path) != 3 {
+	if _, err := New(parse(t, "x86_64/a: a | b\nx86_64/b: b | a"), nil); !errors.As(err, &cycle) || len(cycle.Path) != 3 {
 		t.Errorf("no cycle in %v", err)
 	}
 }
 
 // TestOwnOlderBuild: what a recipe needs of itself comes from another repository.
 func TestOwnOlderBuild(t *testing.T) {
-	g, err := New(parse(t, "x86_64/make: make > make"))
+	g, err := New(parse(t, "x86_64/make: make > make"), nil)
 	if err != nil || show(g.Nodes()) != "x86_64/make\n" {
 		t.Errorf("%v\n%s", err, show(g.Nodes()))
+	}
+}
+
+// TestSeeds: a shell builds a compiler that builds the shell; everybody else has the new ones.
+func TestSeeds(t *testing.T) {
+	const text = `
+x86_64/sh: sh(libc) > cc
+x86_64/libc: libc > cc sh
+x86_64/cc: cc(libc) > sh make
+x86_64/make: make > cc sh make
+x86_64/app: app(sh) > cc
+x86_64/a: a > b
+x86_64/b: b > a
+image/base: sh
+`
+	cycles, seeds, err := Seeds(parse(t, text), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := fmt.Sprintln(len(cycles), ids(cycles[0]), ids(cycles[1]), seeds), "2 x86_64/cc x86_64/libc x86_64/make x86_64/sh x86_64/a x86_64/b [a cc]\n"; got != want {
+		t.Errorf("got %swant %s", got, want)
+	}
+	g, err := New(parse(t, text), seeds)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[string]string{
+		"x86_64/sh":   " | cc", // and not what the older cc needs
+		"x86_64/make": "x86_64/libc x86_64/sh | cc",
+		"x86_64/app":  "", // builds with the new ones
+	} {
+		n, _ := g.Node(id)
+		got := strings.Join(n.needed(), " ") + " |"
+		for _, e := range n.Seeds {
+			got += " " + e.Via
+		}
+		if id == "x86_64/app" {
+			got, want = ids(g.Ancestors(n)), "x86_64/sh x86_64/libc x86_64/make x86_64/cc x86_64/app"
+		}
+		if got != want {
+			t.Errorf("%s needs %q, want %q", id, got, want)
+		}
+	}
+
+	// Those that are given stay, and what is enough with them is found.
+	if _, seeds, err = Seeds(parse(t, text), []string{"sh", "b"}); err != nil || fmt.Sprint(seeds) != "[b cc sh]" {
+		t.Errorf("proposed %v, %v", seeds, err)
+	}
+	if _, err := New(parse(t, text), []string{"cc", "shh"}); err == nil || err.Error() != `seeds: there is no recipe "shh" (did you mean "sh"?)` {
+		t.Errorf("a seed that is none: %v", err)
+	}
+	var cycle *CycleError
+	if _, err := New(parse(t, text), []string{"a", "sh"}); !errors.As(err, &cycle) {
+		t.Errorf("seeds that are not enough: %v", err)
 	}
 }

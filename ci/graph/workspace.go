@@ -29,13 +29,20 @@ type Config struct {
 	Images    string   // the folder of image files
 	Pipelines []string // folders of pipelines, before the built-in ones
 	Archs     []string
-	BuildArch string   `yaml:"build-arch"` // of the machine that builds; empty: this one's
-	Output    string   // what is made goes here
-	Stage0    string   // the folder that pins the first tools; empty: recipes name other repositories
-	Mirrors   []string // folders or URLs that hold sources by digest: sha256/HEX, sha512/HEX
-	Keys      string   // the folder that the public signing key is put into, to be packaged; may be empty
-	Limits    Limits
-	Lint      Lint
+	BuildArch string `yaml:"build-arch"` // of the machine that builds; empty: this one's
+
+	// Repositories are in every environment after those that the recipe names, and Keyring has the public keys that
+	// they are signed with: folders, files or URLs. Recipes of today's distributions name none.
+	Repositories []string
+	Keyring      []string
+
+	Seeds   []string // recipes at which cycles are opened: who is in one with them takes their older builds
+	Output  string   // what is made goes here
+	Stage0  string   // the folder that pins the first tools; empty: recipes name other repositories
+	Mirrors []string // folders or URLs that hold sources by digest: sha256/HEX, sha512/HEX
+	Keys    string   // the folder that the public signing key is put into, to be packaged; may be empty
+	Limits  Limits
+	Lint    Lint
 }
 
 // Lint says what packages are looked at for, by the names of linters. A list
@@ -74,6 +81,15 @@ func ReadConfig(file string) (Config, error) {
 
 // Load reads all recipes and image files of the workspace in dir, and connects them.
 func Load(dir string, c Config) (*Graph, error) {
+	nodes, err := Read(dir, c)
+	if err != nil {
+		return nil, err
+	}
+	return New(nodes, c.Seeds)
+}
+
+// Read reads all recipes and image files of the workspace in dir.
+func Read(dir string, c Config) ([]*Node, error) {
 	recipes, err := yamlFiles(filepath.Join(dir, c.Packages))
 	if err != nil {
 		return nil, err
@@ -112,7 +128,7 @@ func Load(dir string, c Config) (*Graph, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	return New(slices.Concat(nodes...))
+	return slices.Concat(nodes...), nil
 }
 
 // yamlFiles lists the recipe or image files of a folder, sorted; names that
