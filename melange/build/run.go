@@ -163,6 +163,9 @@ func (b *Builder) emulators(ctx context.Context, arch apk.Arch) (map[string]stri
 
 // compose unpacks packages into the store, and puts them above each other.
 func (b *Builder) compose(ctx context.Context, packages []Installed, o rootfs.Compose) (rootfs.Root, error) {
+	if root, ok := b.composed(packages, o); ok {
+		return root, nil
+	}
 	layers := make([]rootfs.Layer, len(packages))
 	for i, p := range packages {
 		file, verify, err := p.File(ctx)
@@ -174,6 +177,17 @@ func (b *Builder) compose(ctx context.Context, packages []Installed, o rootfs.Co
 		}
 	}
 	return b.Roots.Compose(ctx, layers, o)
+}
+
+// composed finds the root as it was composed before. It goes by the checksums that a signed index has for the packages.
+func (b *Builder) composed(packages []Installed, o rootfs.Compose) (rootfs.Root, bool) {
+	sums := make([]apk.Checksum, len(packages))
+	for i, p := range packages {
+		if sums[i] = p.Checksum; sums[i].IsZero() {
+			return rootfs.Root{}, false
+		}
+	}
+	return b.Roots.Composed(sums, o)
 }
 
 // accounts are those that the recipe adds to the root's own.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"distro.internal/shared/apk"
 )
 
 // environment writes n packages of m files each, as large environments have them.
@@ -32,15 +34,34 @@ func unpackFiles(b *testing.B, s Store, files []string) []Layer {
 }
 
 // BenchmarkWarm is what the start of a build costs when its 60 packages are unpacked and were composed
-// before.
+// before; opened, when their files have to be looked at, because they were composed otherwise.
 func BenchmarkWarm(b *testing.B) {
 	files := environment(b, 60, 50)
 	s := Store{Dir: b.TempDir()}
-	for b.Loop() {
-		if _, err := s.Compose(b.Context(), unpackFiles(b, s, files), Compose{Arch: "x86_64"}); err != nil {
+	var sums []apk.Checksum
+	compose := func() {
+		sums = nil
+		layers := unpackFiles(b, s, files)
+		for _, l := range layers {
+			sums = append(sums, l.Package.Checksum)
+		}
+		if _, err := s.Compose(b.Context(), layers, Compose{Arch: "x86_64"}); err != nil {
 			b.Fatal(err)
 		}
 	}
+	compose()
+	b.Run("looked up", func(b *testing.B) {
+		for b.Loop() {
+			if _, ok := s.Composed(sums, Compose{Arch: "x86_64"}); !ok {
+				b.Fatal("is not there")
+			}
+		}
+	})
+	b.Run("opened", func(b *testing.B) {
+		for b.Loop() {
+			compose()
+		}
+	})
 }
 
 // BenchmarkComposeCold is a new combination of 150 unpacked packages with 30,000 files.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"distro.internal/shared/apk"
 	"distro.internal/shared/filetree"
@@ -46,42 +47,70 @@ func (s Store) Compose(ctx context.Context, layers []Layer, o Compose) (Root, er
 }
 
 func (s Store) compose(ctx context.Context, layers []Layer, o Compose) (Root, error) {
-	root := Root{Key: composeKey(layers, o)}
+	var sums []apk.Checksum
+	var hashes []string
 	for _, l := range layers {
-		if !slices.Contains(root.Layers, l.Dir) { // packages without files share one directory
-			root.Layers = append(root.Layers, l.Dir)
+		sums = append(sums, l.Package.Checksum)
+		if !slices.Contains(hashes, l.Package.DataHash) { // packages without files share one directory
+			hashes = append(hashes, l.Package.DataHash)
 		}
-		s.use(filepath.Dir(l.Dir))
 	}
-	dir := filepath.Join(s.Dir, "roots", root.Key)
-	err := s.ensure(dir,
+	if len(hashes) >= maxLayers {
+		return Root{}, fmt.Errorf("%d layers, and the kernel's overlay takes %d", len(hashes)+1, maxLayers)
+	}
+	key := composeKey(sums, o)
+	err := s.ensure(s.composed(key),
 		func() bool { return false }, // made anew in no time
-		func(temp string) error { return composeInto(ctx, temp, layers, o) })
+		func(temp string) error { return composeInto(ctx, temp, layers, hashes, o) })
 	if err != nil {
 		return Root{}, err
 	}
-	root.Layers = append(root.Layers, filepath.Join(dir, "root"))
-	if len(root.Layers) > maxLayers {
-		return Root{}, fmt.Errorf("%d layers, and the kernel's overlay takes %d", len(root.Layers), maxLayers)
+	s.useAll(hashes)
+	return s.root(key, hashes), nil
+}
+
+// Composed returns the root that Compose has made of the packages with these checksums, if all of it is here. No
+// package is opened: one that had the checksum was verified when it was unpacked.
+func (s Store) Composed(packages []apk.Checksum, o Compose) (Root, bool) {
+	key := composeKey(packages, o)
+	dir := s.composed(key)
+	if !s.present(dir) {
+		return Root{}, false
 	}
-	return root, nil
+	text, err := os.ReadFile(filepath.Join(dir, "layers"))
+	hashes := strings.Fields(string(text))
+	if err != nil || !s.useAll(hashes) {
+		return Root{}, false
+	}
+	return s.root(key, hashes), true
+}
+
+func (s Store) composed(key string) string { return filepath.Join(s.Dir, "roots", key) }
+
+func (s Store) root(key string, hashes []string) Root {
+	root := Root{Key: key}
+	for _, h := range hashes {
+		root.Layers = append(root.Layers, filepath.Join(s.Dir, h, "root"))
+	}
+	root.Layers = append(root.Layers, filepath.Join(s.composed(key), "root"))
+	return root
 }
 
 // composeFormat is the version of what the top layer holds.
-const composeFormat = "root 2"
+const composeFormat = "root 3"
 
-func composeKey(layers []Layer, o Compose) string {
+func composeKey(packages []apk.Checksum, o Compose) string {
 	h := sha256.New()
 	e := json.NewEncoder(h) // of strings, numbers and sorted maps: canonical
 	e.Encode(composeFormat)
-	for _, l := range layers {
-		e.Encode([]string{l.Package.DataHash, l.Package.Checksum.String()})
+	for _, sum := range packages {
+		e.Encode(sum.String())
 	}
 	e.Encode(o)
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-func composeInto(ctx context.Context, temp string, layers []Layer, o Compose) error {
+func composeInto(ctx context.Context, temp string, layers []Layer, hashes []string, o Compose) error {
 	packages := make([]Opened, len(layers))
 	for i, l := range layers {
 		if err := ctx.Err(); err != nil {
@@ -114,6 +143,9 @@ func composeInto(ctx context.Context, temp string, layers []Layer, o Compose) er
 		return err
 	}
 	if err := os.Chmod(filepath.Join(temp, "root"), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(temp, "layers"), []byte(strings.Join(hashes, "\n")), 0o644); err != nil {
 		return err
 	}
 	return stampBoot(temp)

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -405,6 +406,26 @@ func TestCompose(t *testing.T) {
 	again, err := s.Compose(t.Context(), layers, o)
 	if err != nil || again.Key != root.Key {
 		t.Errorf("again: %v, %v", again.Key, err)
+	}
+	var sums []apk.Checksum
+	for _, l := range layers {
+		sums = append(sums, l.Package.Checksum)
+	}
+	if found, ok := s.Composed(sums, o); !ok || !reflect.DeepEqual(found, root) {
+		t.Errorf("looked up: %v, %v, want %v", found, ok, root)
+	}
+	if _, ok := s.Composed(sums[1:], o); ok {
+		t.Error("a root was found that nobody made")
+	}
+	moved := filepath.Join(s.Dir, "elsewhere") // as if GC had taken a package
+	if err := os.Rename(filepath.Dir(layers[0].Dir), moved); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := s.Composed(sums, o); ok {
+		t.Error("a root was found of which a package is missing")
+	}
+	if err := os.Rename(moved, filepath.Dir(layers[0].Dir)); err != nil {
+		t.Fatal(err)
 	}
 	other, err := s.Compose(t.Context(), layers[:3], o)
 	if err != nil || other.Key == root.Key {

@@ -10,7 +10,7 @@
 //	<hash>/root    the files of the package whose data section has that SHA-256
 //	<hash>/names   what the package says of them (owners, modes, links, checksums), as JSON
 //	<hash>/boot    in which run of the machine the files were last known to be whole
-//	roots/<key>/   the generated top layer of an environment
+//	roots/<key>/   the generated top layer of an environment, and which packages it is for
 //	tmp/           what is being made; it gets its name when it is whole
 //	locks/         one file for each directory that was ever made, locked meanwhile
 package rootfs
@@ -340,6 +340,24 @@ func (s Store) use(dir string) bool {
 		return false
 	}
 	defer unlock()
+	return markUsed(dir)
+}
+
+// useAll is use for packages by the hashes of their data sections.
+func (s Store) useAll(hashes []string) bool {
+	unlock, err := s.lock("gc", unix.LOCK_SH)
+	if err != nil {
+		return false
+	}
+	defer unlock()
+	all := true
+	for _, h := range hashes {
+		all = markUsed(filepath.Join(s.Dir, h)) && all
+	}
+	return all
+}
+
+func markUsed(dir string) bool {
 	info, err := os.Stat(dir)
 	if err != nil {
 		return false
