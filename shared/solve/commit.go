@@ -89,7 +89,7 @@ func (c *commit) follow(by *pack, d *dep) {
 		c.fail(by, failure{kind: unfulfilled, dep: d})
 	}
 	c.visit(d.name)
-	if k != nil && k.failure.kind != noFailure {
+	if k != nil && k.failed != nil {
 		c.fail(by, failure{kind: needsFailed, dep: d})
 	}
 }

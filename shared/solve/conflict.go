@@ -73,6 +73,14 @@ type rejection struct {
 	claimant   *name
 }
 
+// rejection returns why the package was closed, if it was.
+func (k *pack) rejection() rejection {
+	if k.rejected == 0 {
+		return rejection{}
+	}
+	return k.problem.rejections[k.rejected-1]
+}
+
 type rejectionKind int8
 
 const (
@@ -89,6 +97,14 @@ type failure struct {
 	name  *name
 	other *pack
 	dep   *dep // of the package
+}
+
+// failure returns what is wrong with having chosen the package, if anything is.
+func (k *pack) failure() failure {
+	if k.failed == nil {
+		return failure{}
+	}
+	return *k.failed
 }
 
 type failureKind int8
@@ -129,7 +145,7 @@ func (c *commit) explain(world []apk.Dependency, u *Universe) *Conflict {
 		e.tell(n, e.unmetName(n))
 	}
 	for _, k := range c.order {
-		if k.failure.kind == providedTwice {
+		if k.failure().kind == providedTwice {
 			e.tell(e.rivals(k))
 		}
 	}
@@ -184,10 +200,10 @@ func (e *explanation) unmetName(n *name) Problem {
 // failedPack returns the name that is to blame for the failure of k; none if
 // that is told elsewhere.
 func (e *explanation) failedPack(k *pack) (*name, Problem) {
-	f := k.failure
+	f := k.failure()
 	switch f.kind {
 	case chosenClosed:
-		if e.told[k.rejection.name] {
+		if e.told[k.rejection().name] {
 			return nil, Problem{}
 		}
 		return e.closedPack(k)
@@ -200,7 +216,7 @@ func (e *explanation) failedPack(k *pack) (*name, Problem) {
 		}
 	case unfulfilled:
 		got := f.dep.name.chosen.pack
-		if got == nil || got != k && got.failure.kind != noFailure {
+		if got == nil || got != k && got.failed != nil {
 			return nil, Problem{} // told there
 		}
 		p := Problem{Name: f.dep.name.text}
@@ -242,15 +258,15 @@ func (e *explanation) closedPack(k *pack) (*name, Problem) {
 
 // cause returns the dependency for which a package was closed.
 func (k *pack) cause() dep {
-	if k.rejection.kind == byDependency {
-		return *k.rejection.dependency
+	if r := k.rejection(); r.kind == byDependency {
+		return *r.dependency
 	}
 	return dep{}
 }
 
 // rivals returns the name that k was given though another package has it.
 func (e *explanation) rivals(k *pack) (*name, Problem) {
-	f := k.failure
+	f := k.failure()
 	p := Problem{Name: f.name.text, What: e.twice(k)}
 	p.Wanted = e.wants(func(d dep) bool { return k.isConcernedBy(d) || f.other.isConcernedBy(d) })
 	p.Fix = e.nearestFix(p.Wanted)
@@ -258,7 +274,7 @@ func (e *explanation) rivals(k *pack) (*name, Problem) {
 }
 
 func (e *explanation) twice(k *pack) string {
-	f := k.failure
+	f := k.failure()
 	switch {
 	case f.other == k:
 		return fmt.Sprintf("%s conflicts with itself: it is %s more than once", full(k.Package()), f.name.text)
@@ -318,7 +334,7 @@ func (e *explanation) rejected(n *name, user *pack, d dep) []Rejected {
 	var list []Rejected
 	for _, c := range n.candidates {
 		why := c.whyRejected()
-		if user != nil && c.rejection.kind == notRejected && !fits(d, user, c) {
+		if user != nil && c.rejection().kind == notRejected && !fits(d, user, c) {
 			why = fmt.Sprintf("%s wants %s", full(user.Package()), d)
 		}
 		list = append(list, Rejected{c.Package(), why})
@@ -328,7 +344,7 @@ func (e *explanation) rejected(n *name, user *pack, d dep) []Rejected {
 }
 
 func (k *pack) whyRejected() string {
-	r := k.rejection
+	r := k.rejection()
 	switch {
 	case !k.is(installable):
 		return k.whyUninstallable()

@@ -27,6 +27,8 @@ type problem struct {
 	packs  []*pack
 	extra  map[string]*name // those of the world that no package mentions
 
+	rejections []rejection
+
 	nameBlock []name
 	packBlock []pack
 	depBlock  []dep
@@ -47,17 +49,25 @@ type name struct {
 type pack struct {
 	entry
 	*detail
+	problem    *problem
 	name       *name
-	deps       []dep // what it depends on, what it provides, and its install_if
+	deps       []dep // what it depends on, what it provides, and its install_if, once somebody has asked
 	dependsEnd int32 // in deps
 	provideEnd int32
 
 	packState
 }
 
-func (k *pack) depends() []dep   { return k.deps[:k.dependsEnd] }
-func (k *pack) provides() []dep  { return k.deps[k.dependsEnd:k.provideEnd] }
-func (k *pack) installIf() []dep { return k.deps[k.provideEnd:] }
+func (k *pack) depends() []dep   { return k.mentions()[:k.dependsEnd] }
+func (k *pack) provides() []dep  { return k.mentions()[k.dependsEnd:k.provideEnd] }
+func (k *pack) installIf() []dep { return k.mentions()[k.provideEnd:] }
+
+func (k *pack) mentions() []dep {
+	if k.deps == nil {
+		k.deps = k.problem.deps(k.t, k.node().mentions, k.t.nodes[k.i+1].mentions)
+	}
+	return k.deps
+}
 
 // oldTag is what it was installed under.
 func (p *problem) oldTag(k *pack) string {
@@ -198,9 +208,8 @@ func (p *problem) packOf(id int32) *pack {
 	p.packBlock = p.packBlock[1:]
 	p.packs[id] = k
 	e := p.entry(id)
-	k.entry, k.detail, k.name = e, e.detail(), p.nameOf(e.nameID())
+	k.entry, k.detail, k.problem, k.name = e, e.detail(), p, p.nameOf(e.nameID())
 	n := e.node()
-	k.deps = p.deps(e.t, n.mentions, e.t.nodes[e.i+1].mentions)
 	k.dependsEnd, k.provideEnd = n.dependsEnd-n.mentions, n.provideEnd-n.mentions
 	p.setUp(k)
 	return k

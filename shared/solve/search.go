@@ -77,9 +77,9 @@ type packState struct {
 	flags        Flags
 	inherit      Flags // for what it depends on
 
-	rejection rejection // why it was closed
-	failure   failure   // what is wrong with having chosen it
 	committed bool
+	rejected  int32    // why it was closed: its number in rejections, plus one
+	failed    *failure // what is wrong with having chosen it
 }
 
 func (s *search) run() {
@@ -173,7 +173,7 @@ func (s *search) constrain(by *pack, d *dep, tags uint64) {
 func (s *search) wantedNow(n *name, by *pack) {
 	n.wantedBy = by
 	s.enqueue(n, false)
-	s.recheckWaiting(n)
+	s.recheckWaiting(n.id)
 	s.markDirty(n)
 }
 
@@ -197,18 +197,19 @@ func (k *pack) inheritFromWorld(f Flags, tags uint64) {
 // who counted on it.
 func (s *search) closePack(k *pack, why rejection) {
 	if k.open {
-		k.rejection = why
+		s.rejections = append(s.rejections, why)
+		k.rejected = int32(len(s.rejections))
 	}
 	k.open = false
-	s.recheckDependents(k.name)
-	for _, d := range k.provides() {
-		s.recheckDependents(d.name)
+	s.recheckDependents(k.name.id)
+	for _, id := range k.entry.provides() {
+		s.recheckDependents(id)
 	}
 	s.recheckWaitingFor(k)
 }
 
-func (s *search) recheckDependents(n *name) {
-	for _, id := range s.dependents.of(n.id) {
+func (s *search) recheckDependents(on int32) {
+	for _, id := range s.dependents.of(on) {
 		if s.reached[id] == 0 {
 			continue
 		}
@@ -219,8 +220,8 @@ func (s *search) recheckDependents(n *name) {
 	}
 }
 
-func (s *search) recheckWaiting(n *name) {
-	for _, id := range s.waiting.of(n.id) {
+func (s *search) recheckWaiting(on int32) {
+	for _, id := range s.waiting.of(on) {
 		if s.reached[id] == 0 {
 			continue
 		}
@@ -233,9 +234,9 @@ func (s *search) recheckWaiting(n *name) {
 }
 
 func (s *search) recheckWaitingFor(k *pack) {
-	s.recheckWaiting(k.name)
-	for _, d := range k.provides() {
-		s.recheckWaiting(d.name)
+	s.recheckWaiting(k.name.id)
+	for _, id := range k.entry.provides() {
+		s.recheckWaiting(id)
 	}
 }
 
@@ -512,18 +513,18 @@ func (s *search) assign(n *name, c candidate) {
 			s.closePack(o.pack, rejection{kind: byRival, name: n, by: c.pack})
 		}
 	}
-	s.recheckDependents(n)
+	s.recheckDependents(n.id)
 	if c.pack != nil {
 		s.recheckWaitingFor(c.pack)
 	} else {
-		s.recheckWaiting(n)
+		s.recheckWaiting(n.id)
 	}
 }
 
 // fail counts a failure of k; only its first counts.
 func (s *search) fail(k *pack, why failure) {
-	if k != nil && k.failure.kind == noFailure {
-		k.failure = why
+	if k != nil && k.failed == nil {
+		k.failed = &why
 		s.failures++
 	}
 }

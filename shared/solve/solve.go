@@ -171,7 +171,7 @@ func (u *Universe) Solve(world []apk.Dependency, o Options) (*Solution, error) {
 func (c *commit) giveUp(broken map[string]bool) bool {
 	n := len(broken)
 	for _, w := range c.world {
-		if k := w.name.chosen.pack; k == nil || k.failure.kind != noFailure {
+		if k := w.name.chosen.pack; k == nil || k.failed != nil {
 			broken[w.Name] = true
 		}
 	}
