@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -20,6 +21,7 @@ func main() { os.Exit(run()) }
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	debug.SetGCPercent(400) // most commands are over before a collection would pay
 	m := machine{out: os.Stdout, err: os.Stderr, env: os.Getenv}
 	if err := m.command().ExecuteContext(ctx); err != nil {
 		if errors.Is(err, context.Canceled) {

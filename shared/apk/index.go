@@ -1,6 +1,7 @@
 package apk
 
 import (
+	"archive/tar"
 	"bufio"
 	"bytes"
 	"cmp"
@@ -12,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"unsafe"
+
+	"github.com/klauspost/compress/gzip"
 )
 
 // An Index lists the packages of one repository for one architecture.
@@ -348,60 +351,227 @@ func ReadIndex(r io.Reader, v Verify) (*Index, error) {
 }
 
 func readIndex(r io.Reader, v Verify) (*Index, error) {
-	description, text, err := verifiedIndex(r, v)
+	data, err := readAll(r)
 	if err != nil {
 		return nil, err
 	}
-	x := &Index{}
-	x.Description, x.Generation = parseDescription(description)
-	x.Packages, err = parseIndex(text)
-	return x, err
-}
-
-// ReadIndexText reads and verifies APKINDEX.tar.gz as ReadIndex does, and
-// leaves the text for ReadEntries or ParseIndex.
-func ReadIndexText(r io.Reader, v Verify) (text string, generation int, err error) {
-	description, text, err := verifiedIndex(r, v)
+	from, err := openIndex(data, v)
 	if err != nil {
-		return "", 0, fmt.Errorf("reading index: %w", err)
+		return nil, err
 	}
-	_, generation = parseDescription(description)
-	return text, generation, nil
+	text := make([]byte, 0, min(4*len(data), int(from.zip.left))) // the text of an index shrinks to about a fourth
+	piece := make([]byte, 0, 64<<10)
+	for err == nil {
+		text = append(text, piece...)
+		piece, err = from.next(piece)
+	}
+	if err != io.EOF {
+		return nil, err
+	}
+	packages, err := parseIndex(stringOf(text))
+	if err != nil {
+		return nil, err
+	}
+	return &Index{Description: from.Description, Generation: from.Generation, Packages: packages}, nil
 }
 
-func verifiedIndex(r io.Reader, v Verify) (description, text string, err error) {
+// An IndexReader reads the text of an index piece by piece.
+type IndexReader struct {
+	Description string // known when all was read, as is the Generation
+	Generation  int
+
+	zip     zipReader
+	tr      *tar.Reader
+	reading bool   // the text
+	found   bool   // the text, in whole or in part
+	rest    []byte // of it: the beginning of an entry
+}
+
+// OpenIndex verifies APKINDEX.tar.gz, of which nothing but its signature is
+// uncompressed before.
+func OpenIndex(data []byte, v Verify) (*IndexReader, error) {
+	r, err := openIndex(data, v)
+	if err != nil {
+		return nil, fmt.Errorf("reading index: %w", err)
+	}
+	return r, nil
+}
+
+func openIndex(data []byte, v Verify) (*IndexReader, error) {
 	if v.Checksum != nil {
-		return "", "", errors.New("an index has no checksum to verify it by")
+		return nil, errors.New("an index has no checksum to verify it by")
 	}
-	m := newMembers(r)
-	body, err := m.verified(v, v.Limits.index())
+	signatures, body, err := signaturesOf(data, v.Limits.control())
 	if err != nil {
-		return "", "", err
+		return nil, err
 	}
-	if err := m.end(); err != nil {
-		return "", "", err
+	if !v.Insecure {
+		s := newSums()
+		s.sha256.Write(body)
+		if v.AllowSHA1 {
+			s.sha1.Write(body)
+		}
+		if _, err := v.signer(signatures, s); err != nil {
+			return nil, cutOr(body, v.Limits.index(), err)
+		}
 	}
-	found := false
-	for f, err := range tarFiles(body) {
+	r := &IndexReader{}
+	if err := r.zip.reset(body, v.Limits.index()); err != nil {
+		return nil, err
+	}
+	r.tr = tar.NewReader(&r.zip)
+	return r, nil
+}
+
+// cutOr returns the error, unless it is because the section is not all there.
+func cutOr(body []byte, limit int64, err error) error {
+	var z zipReader
+	cut := z.reset(body, limit)
+	if cut == nil && errors.Is(err, ErrSignature) {
+		_, cut = io.Copy(io.Discard, &z)
+	}
+	if errors.Is(cut, io.ErrUnexpectedEOF) {
+		return cut
+	}
+	return err
+}
+
+// signaturesOf takes the signature sections off an index.
+func signaturesOf(data []byte, limit int64) (signatures []signature, body []byte, err error) {
+	var z zipReader
+	for {
+		if len(data) == 0 {
+			return nil, nil, io.ErrUnexpectedEOF
+		}
+		if err := z.reset(data, limit); err != nil {
+			return nil, nil, err
+		}
+		begin := make([]byte, len(signPrefix))
+		if _, err := io.ReadFull(&z, begin); err != nil || string(begin) != signPrefix {
+			return signatures, data, nil // what is wrong with it will show
+		}
+		section, err := io.ReadAll(io.MultiReader(bytes.NewReader(begin), &z))
 		if err != nil {
-			return "", "", err
+			return nil, nil, err
 		}
-		switch f.name {
-		case descriptionFile:
-			description = string(f.body)
-		case indexFile:
-			if found {
-				return "", "", fmt.Errorf("two files %s: %w", indexFile, ErrFormat)
+		more, err := readSignatures(section)
+		if err != nil {
+			return nil, nil, err
+		}
+		signatures, data, limit = append(signatures, more...), data[len(data)-z.data.Len():], z.left
+	}
+}
+
+// Next returns a piece of whole entries for ReadEntries, and after the last one
+// io.EOF. It uses the room of buf; the piece is good until that is used again.
+func (r *IndexReader) Next(buf []byte) ([]byte, error) {
+	piece, err := r.next(buf)
+	if err != nil && err != io.EOF {
+		err = fmt.Errorf("reading index: %w", err)
+	}
+	return piece, err
+}
+
+func (r *IndexReader) next(buf []byte) ([]byte, error) {
+	buf = append(buf[:0], r.rest...)
+	r.rest = r.rest[:0]
+	for {
+		if !r.reading {
+			if len(buf) > 0 {
+				return buf, nil
 			}
-			found, text = true, stringOf(f.body)
-		default:
-			return "", "", fmt.Errorf("a file %q in it: %w", f.name, ErrFormat)
+			if err := r.nextFile(); err != nil {
+				return nil, err
+			}
+		}
+		if len(buf) == cap(buf) {
+			buf = slices.Grow(buf, max(64<<10, len(buf)))
+		}
+		n, err := r.tr.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		switch {
+		case err == io.EOF:
+			r.reading = false
+		case err != nil:
+			return nil, err
+		case len(buf) == cap(buf):
+			if end := bytes.LastIndex(buf, []byte("\n\n")) + 2; end > 1 {
+				r.rest = append(r.rest, buf[end:]...)
+				return buf[:end], nil
+			}
 		}
 	}
-	if !found {
-		return "", "", fmt.Errorf("no file %s in it: %w", indexFile, ErrFormat)
+}
+
+// nextFile goes on until the text begins. It returns io.EOF when all is read, and well.
+func (r *IndexReader) nextFile() error {
+	h, err := nextHeader(r.tr)
+	switch {
+	case err == io.EOF:
+		return r.end()
+	case err != nil:
+		return err
+	case h.Typeflag != tar.TypeReg:
+		return fmt.Errorf("%q is no plain file: %w", h.Name, ErrFormat)
+	case h.Name == indexFile && r.found:
+		return fmt.Errorf("two files %s: %w", indexFile, ErrFormat)
+	case h.Name == indexFile:
+		r.found, r.reading = true, true
+		return nil
+	case h.Name == descriptionFile:
+		b, err := io.ReadAll(r.tr)
+		if err != nil {
+			return err
+		}
+		r.Description, r.Generation = parseDescription(string(b))
+		return r.nextFile()
 	}
-	return description, text, nil
+	return fmt.Errorf("a file %q in it: %w", h.Name, ErrFormat)
+}
+
+func (r *IndexReader) end() error {
+	if _, err := io.Copy(io.Discard, &r.zip); err != nil {
+		return err
+	}
+	switch {
+	case r.zip.data.Len() > 0:
+		return fmt.Errorf("something follows the last section: %w", ErrFormat)
+	case !r.found:
+		return fmt.Errorf("no file %s in it: %w", indexFile, ErrFormat)
+	}
+	return io.EOF
+}
+
+// A zipReader reads one gzip member that is in memory, and no byte of what
+// follows it.
+type zipReader struct {
+	data  *bytes.Reader
+	zip   gzip.Reader
+	limit int64 // of uncompressed bytes
+	left  int64
+}
+
+func (z *zipReader) reset(data []byte, limit int64) error {
+	z.data, z.limit, z.left = bytes.NewReader(data), limit, limit
+	if err := z.zip.Reset(z.data); err != nil {
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return gzipError(err)
+	}
+	z.zip.Multistream(false)
+	return nil
+}
+
+func (z *zipReader) Read(p []byte) (int, error) {
+	n, err := z.zip.Read(p)
+	if z.left -= int64(n); z.left < 0 {
+		return 0, fmt.Errorf("%w of %d bytes", ErrLimit, z.limit)
+	}
+	if err != nil && err != io.EOF {
+		err = gzipError(err)
+	}
+	return n, err
 }
 
 // The generation is the last two words of DESCRIPTION. It is the one place for
@@ -487,37 +657,94 @@ func (b *buffer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// ReadEntries reads the text of an index package by package, for those who
-// keep only a part of it: a package is good until do returns, and so are its
-// lists; its strings are parts of the text. at and length tell where in the
-// text it stands; ParseIndex reads this piece as an index of one package.
-func ReadEntries(text string, do func(at, length int, p *Package)) error {
+// An Entry is a package of an index for those who choose packages: it has what
+// they need of it, and the rest as text. It is good until the next one is
+// handed out, and so are its lists; its strings are parts of the text that was
+// read.
+type Entry struct {
+	Package // without Description, URL, License, Origin, Maintainer, Commit
+
+	// For SetFields, the lines of all fields but Checksum, Name, Version,
+	// ProviderPriority and the lists: those that the versions of a package mostly
+	// have in common, and those that each has for itself.
+	Common, Own []byte
+}
+
+// ReadEntries reads whole entries of the text of an index one by one.
+func ReadEntries(text string, do func(*Entry)) error {
 	var x indexParser
-	var p Package
-	start, rest := 0, text
-	for n := 1; ; n++ {
-		at := len(text) - len(rest)
-		var line string
-		line, rest, _ = strings.Cut(rest, "\n")
+	var e Entry
+	for n := 1; text != ""; n++ {
+		line := text
+		if end := strings.IndexByte(text, '\n'); end < 0 {
+			text = ""
+		} else {
+			line, text = text[:end], text[end+1:]
+		}
 		var err error
 		switch {
-		case line != "":
+		case line == "":
+			err = x.entry(&e, do)
+		default:
 			if x.current == nil {
-				p, start = Package{}, at
-				x.current, x.deps = &p, x.deps[:0]
+				e = Entry{Common: e.Common[:0], Own: e.Own[:0]}
+				x.current, x.deps = &e.Package, x.deps[:0]
 			}
-			err = x.line(line)
-		case x.current != nil:
-			x.packages = x.packages[:0]
-			if err = x.end(); err == nil {
-				do(start, at-start, &p)
+			if !e.keep(line) {
+				err = x.line(line)
 			}
 		}
 		if err != nil {
 			return fmt.Errorf("reading index: line %d: %w", n, err)
 		}
-		if rest == "" && line == "" {
-			return nil
+	}
+	if err := x.entry(&e, do); err != nil {
+		return fmt.Errorf("reading index: %w", err)
+	}
+	return nil
+}
+
+// entry ends the present entry, if there is one.
+func (x *indexParser) entry(e *Entry, do func(*Entry)) error {
+	if x.current == nil {
+		return nil
+	}
+	x.packages = x.packages[:0]
+	if err := x.end(); err != nil {
+		return err
+	}
+	do(e)
+	return nil
+}
+
+// keep keeps the text of some fields, and reports whether that is all there is
+// to do.
+func (e *Entry) keep(line string) bool {
+	if len(line) < 2 || line[1] != ':' {
+		return false
+	}
+	switch line[0] {
+	case 'T', 'U', 'L', 'o', 'm':
+		e.Common = append(append(e.Common, line...), '\n')
+		return true
+	case 'c':
+		e.Own = append(append(e.Own, line...), '\n')
+		return true
+	case 'A':
+		e.Common = append(append(e.Common, line...), '\n')
+	case 'S', 'I', 't':
+		e.Own = append(append(e.Own, line...), '\n')
+	}
+	return false
+}
+
+// SetFields sets the fields of the package that lines of an index name.
+func (p *Package) SetFields(lines string) error {
+	x := indexParser{current: p}
+	for line := range strings.Lines(lines) {
+		if err := x.line(strings.TrimSuffix(line, "\n")); err != nil {
+			return fmt.Errorf("reading index: %w", err)
 		}
 	}
+	return nil
 }

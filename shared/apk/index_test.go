@@ -203,7 +203,8 @@ func TestSignedIndex(t *testing.T) {
 		{"another name for the key", signed.Bytes(), Verify{Keyring: Keyring{"x": testRing()["test.rsa.pub"]}}, ErrUntrusted},
 		{"another key of that name", signed.Bytes(), Verify{Keyring: Keyring{"test.rsa.pub": otherKey()}}, ErrSignature},
 		{"cut", signed.Bytes()[:signed.Len()-1], Verify{Keyring: testRing()}, io.ErrUnexpectedEOF},
-		{"something behind", append(bytes.Clone(signed.Bytes()), plain.Bytes()...), Verify{Keyring: testRing()}, ErrFormat},
+		{"something behind", append(bytes.Clone(signed.Bytes()), plain.Bytes()...), Verify{Keyring: testRing()}, ErrSignature},
+		{"something behind, unsigned", append(bytes.Clone(plain.Bytes()), 0), Verify{Insecure: true}, ErrFormat},
 		{"bomb", signed.Bytes(), Verify{Keyring: testRing(), Limits: Limits{Index: 1000}}, ErrLimit},
 		{"no index in it", rawSection(t, true, text("DESCRIPTION", "")), Verify{Insecure: true}, ErrFormat},
 		{"two in it", rawSection(t, true, text("APKINDEX", ""), text("APKINDEX", "")), Verify{Insecure: true}, ErrFormat},
@@ -242,13 +243,17 @@ func FuzzIndex(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		x, err := ParseIndex(strings.NewReader(text))
 		n := 0
-		errEach := ReadEntries(text, func(at, length int, p *Package) {
-			alone, err := ParseIndex(strings.NewReader(text[at : at+length]))
-			if err != nil || len(alone.Packages) != 1 || !cmp.Equal(alone.Packages[0], p, cmpopts.EquateEmpty()) {
-				t.Fatalf("entry %d alone: %v, %v", n, alone, err)
+		errEach := ReadEntries(text, func(e *Entry) {
+			rest := Package{
+				Name: e.Name, Version: e.Version, Checksum: e.Checksum, ProviderPriority: e.ProviderPriority,
+				Depends: e.Depends, Provides: e.Provides, InstallIf: e.InstallIf,
 			}
-			if x != nil && !cmp.Equal(x.Packages[n], p, cmpopts.EquateEmpty()) {
-				t.Fatalf("entry %d: %v, in an index %v", n, p, x.Packages[n])
+			err := rest.SetFields(string(e.Common) + string(e.Own))
+			if err != nil || rest.Arch != e.Arch || rest.InstalledSize != e.InstalledSize {
+				t.Fatalf("entry %d: %v, from its parts %v, %v", n, e, rest, err)
+			}
+			if x != nil && !cmp.Equal(x.Packages[n], &rest, cmpopts.EquateEmpty()) {
+				t.Fatalf("entry %d: %v, in an index %v", n, rest, x.Packages[n])
 			}
 			n++
 		})

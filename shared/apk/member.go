@@ -186,22 +186,6 @@ func (s *sums) Write(p []byte) (int, error) {
 
 func (s *sums) checksum() Checksum { return Checksum(s.sha1.Sum(nil)) }
 
-// likely is a member that tells how long it may be, if it is the large one: the
-// text of an index shrinks to between a fourth and a sixth. Nothing is said of
-// a stream whose length nobody knows.
-type likely struct {
-	*members
-	large bool
-}
-
-func (l likely) Len() int {
-	rest, ok := l.tap.r.(interface{ Len() int })
-	if !ok || !l.large {
-		return 0
-	}
-	return int(min(6*int64(rest.Len()), l.left))
-}
-
 // head reads the signature sections, if there are any, and the section behind
 // them, uncompressed and unverified.
 func (m *members) head(limit int64, raw io.Writer) ([]signature, []byte, *sums, error) {
@@ -222,7 +206,7 @@ func (m *members) head(limit int64, raw io.Writer) ([]signature, []byte, *sums, 
 		if err != nil {
 			return nil, nil, nil, err
 		}
-		body, err := readAll(likely{m, signatures != nil})
+		body, err := io.ReadAll(m)
 		if err != nil {
 			return nil, nil, nil, err
 		}
@@ -233,28 +217,27 @@ func (m *members) head(limit int64, raw io.Writer) ([]signature, []byte, *sums, 
 			}
 			return signatures, body, s, nil
 		}
-		for f, err := range tarFiles(body) {
-			if err != nil {
-				return nil, nil, nil, fmt.Errorf("signature section: %w", err)
-			}
-			if !strings.HasPrefix(f.name, signPrefix) {
-				return nil, nil, nil, fmt.Errorf("a file %q in the signature section: %w", f.name, ErrFormat)
-			}
-			signatures = append(signatures, signature{f.name, f.body})
+		more, err := readSignatures(body)
+		if err != nil {
+			return nil, nil, nil, err
 		}
+		signatures = append(signatures, more...)
 	}
 }
 
-// verified is head with the answer whether the section may be looked at.
-func (m *members) verified(v Verify, limit int64) ([]byte, error) {
-	signatures, body, s, err := m.head(limit, nil)
-	if err != nil {
-		return nil, err
+// readSignatures reads the files of a signature section.
+func readSignatures(section []byte) ([]signature, error) {
+	var signatures []signature
+	for f, err := range tarFiles(section) {
+		if err != nil {
+			return nil, fmt.Errorf("signature section: %w", err)
+		}
+		if !strings.HasPrefix(f.name, signPrefix) {
+			return nil, fmt.Errorf("a file %q in the signature section: %w", f.name, ErrFormat)
+		}
+		signatures = append(signatures, signature{f.name, f.body})
 	}
-	if _, err := v.judge(signatures, s); err != nil {
-		return nil, err
-	}
-	return body, nil
+	return signatures, nil
 }
 
 // judge checks a section against what it must be vouched for by, and returns

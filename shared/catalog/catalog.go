@@ -25,6 +25,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"unsafe"
 
 	"golang.org/x/sync/errgroup"
 
@@ -53,13 +54,7 @@ func Open(ctx context.Context, client *repository.Client, arch apk.Arch, sources
 	if err != nil {
 		return nil, err
 	}
-	var size int64
-	for _, x := range indexes {
-		if x != nil {
-			size += x.Digest.Size
-		}
-	}
-	if client.Cache == "" || size < worthKeeping {
+	if client.Cache == "" || size(indexes) < worthKeeping {
 		u, _, err := compile(ctx, arch, sources, indexes)
 		return u, err
 	}
@@ -80,6 +75,18 @@ func Open(ctx context.Context, client *repository.Client, arch apk.Arch, sources
 	}
 	return u, nil
 }
+
+func size(indexes []*repository.Snapshot) (n int64) {
+	for _, x := range indexes {
+		if x != nil {
+			n += x.Digest.Size
+		}
+	}
+	return n
+}
+
+// packedEntry is how many bytes of an index a package takes at least, in all distributions that there are.
+const packedEntry = 64
 
 // fromShelf takes the universe from the shelf. It begins with the generation of each index, because also of what
 // was verified before nothing is used that is older than what was seen since.
@@ -120,25 +127,69 @@ func snapshots(ctx context.Context, client *repository.Client, arch apk.Arch, so
 	return list, g.Wait()
 }
 
+// compile reads the indexes, all at once as far as there is room, while the compiler takes them in in their order.
 func compile(ctx context.Context, arch apk.Arch, sources []Source, indexes []*repository.Snapshot) (*solve.Universe, []int64, error) {
-	list := describe(sources)
 	generations := make([]int64, len(indexes))
+	c := solve.NewCompiler(arch, int(size(indexes)/packedEntry))
+	streams := make([]stream, len(indexes))
 	g, ctx := errgroup.WithContext(ctx)
 	for i, x := range indexes {
+		streams[i] = newStream()
 		if x == nil {
+			close(streams[i].pieces)
 			continue
 		}
-		g.Go(func() error {
-			text, generation, err := x.Text(ctx)
-			list[i].Text, generations[i] = text, int64(generation)
+		g.Go(func() (err error) {
+			defer close(streams[i].pieces)
+			generations[i], err = streams[i].fill(ctx, x)
 			return err
 		})
+	}
+	for i, r := range describe(sources) {
+		c.Begin(r)
+		for piece := range streams[i].pieces {
+			c.Add(unsafe.String(unsafe.SliceData(piece), len(piece)))
+			streams[i].free <- piece
+		}
 	}
 	if err := g.Wait(); err != nil {
 		return nil, nil, err
 	}
-	u := solve.Compile(list, arch)
+	u := c.Universe()
 	return u, generations, u.Err()
+}
+
+// A stream is the text of an index on its way from who uncompresses it to who compiles it. A piece that was
+// compiled is room for another.
+type stream struct{ pieces, free chan []byte }
+
+func newStream() stream {
+	const pieces, size = 3, 256 << 10
+	s := stream{make(chan []byte, pieces), make(chan []byte, pieces)}
+	for range pieces {
+		s.free <- make([]byte, 0, size)
+	}
+	return s
+}
+
+// fill returns the generation of the index when all of it was sent, and is accepted.
+func (s stream) fill(ctx context.Context, x *repository.Snapshot) (int64, error) {
+	r, err := x.Open(ctx)
+	for err == nil {
+		var piece []byte
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case piece = <-s.free:
+		}
+		if piece, err = r.Next(piece); err == nil {
+			s.pieces <- piece // there is always room
+		}
+	}
+	if err != io.EOF {
+		return 0, err
+	}
+	return int64(r.Generation), x.Accept(r.Generation)
 }
 
 // describe is what the solver is told of the sources, without their packages.

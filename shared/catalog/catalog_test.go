@@ -104,7 +104,7 @@ func client(t *testing.T) *repository.Client {
 
 // kept lists the files that are kept.
 func kept(t *testing.T, c *repository.Client) []string {
-	files, err := filepath.Glob(filepath.Join(c.Cache, "universes", "*"))
+	files, err := filepath.Glob(filepath.Join(c.Cache, "universes", "[0-9a-f]*"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,6 +189,43 @@ func TestDamage(t *testing.T) {
 		if now, err := os.ReadFile(file); err != nil || !bytes.Equal(now, good) {
 			t.Errorf("%s: not made anew as it was (%v)", name, err)
 		}
+	}
+}
+
+// TestWitness writes into a kept universe that was checked and found good, and
+// makes it look as if nobody had.
+func TestWitness(t *testing.T) {
+	m, c := newMarket(t), client(t)
+	m.publish("1")
+	newest(t, c, m.source())
+	file := kept(t, c)[0]
+	good, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2100 * time.Millisecond) // a file that has just changed has no witness
+	newest(t, c, m.source())
+	witness := filepath.Join(c.Cache, "universes", witnesses, filepath.Base(file))
+	if _, err := os.Stat(witness); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(file, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.WriteAt([]byte{good[len(good)/3] ^ 1}, int64(len(good)/3))
+	if err := errors.Join(err, f.Close(), os.Chtimes(file, info.ModTime(), info.ModTime())); err != nil {
+		t.Fatal(err)
+	}
+	if got := newest(t, c, m.source()); got != "1" {
+		t.Errorf("got %s", got)
+	}
+	if now, err := os.ReadFile(file); err != nil || !bytes.Equal(now, good) {
+		t.Errorf("not made anew as it was (%v)", err)
 	}
 }
 

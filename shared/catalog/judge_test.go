@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -119,6 +120,7 @@ func solvable(index *apk.Index, size int) (world []string, packages int, err err
 
 // solveScene is what a program does that wants to know what to install.
 func solveScene(s scene, cache string) error {
+	debug.SetGCPercent(400) // as apko has it
 	ring, err := apk.LoadKeyring(s.file("keys/scene.rsa.pub"))
 	if err != nil {
 		return err

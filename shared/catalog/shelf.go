@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"io"
 	"io/fs"
@@ -16,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"distro.internal/shared/atomicfile"
 	"distro.internal/shared/cas"
 )
 
@@ -23,6 +25,11 @@ import (
 // and does not change: it appears by a rename, and whoever takes it first holds
 // it against its checksum. That also finds what a crash of the machine left, so
 // nobody waits for the disk when a file is put there.
+//
+// To read all of a file takes longer than to use it. So who has checked one
+// leaves a witness beside it, which names the file as the file system knows it
+// and the run of the machine. As long as both are the same nobody has written
+// to the file, and nothing of it was lost in a crash.
 type shelf struct{ dir string }
 
 // A file begins with a seal: magic, length and checksum of the body, and a
@@ -45,31 +52,52 @@ func (s shelf) take(key cas.Digest) (mapped []byte, file io.ReaderAt, err error)
 	if err != nil {
 		return nil, nil, err
 	}
-	mapped, err = open(f)
+	mapped, err = s.open(f)
 	if err != nil {
 		return nil, nil, errors.Join(err, f.Close())
 	}
 	return mapped, io.NewSectionReader(f, sealSize, int64(len(mapped))), nil
 }
 
-func open(f *os.File) ([]byte, error) {
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
+func (s shelf) open(f *os.File) ([]byte, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return nil, &fs.PathError{Op: "stat", Path: f.Name(), Err: err}
 	}
-	if err := check(f, info.Size()); err != nil {
-		os.Remove(f.Name())
-		return nil, err
-	}
-	if time.Since(info.ModTime()) > time.Hour {
+	if time.Since(time.Unix(st.Mtim.Unix())) > time.Hour {
 		now := time.Now()
 		os.Chtimes(f.Name(), now, now) // for collect; it may fail where nothing can be collected
 	}
-	data, err := unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED)
+	witness := filepath.Join(s.dir, witnesses, filepath.Base(f.Name()))
+	says := statement(&st)
+	if said, err := os.ReadFile(witness); says == "" || err != nil || string(said) != says {
+		if err := check(f, st.Size); err != nil {
+			os.Remove(f.Name())
+			return nil, err
+		}
+		if says != "" && os.MkdirAll(filepath.Dir(witness), 0o777) == nil {
+			atomicfile.Write(witness, 0o644, atomicfile.Bytes([]byte(says))) // else the next one checks again
+		}
+	}
+	data, err := unix.Mmap(int(f.Fd()), 0, int(st.Size), unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {
 		return nil, &fs.PathError{Op: "mmap", Path: f.Name(), Err: err}
 	}
 	return data[sealSize:], nil
+}
+
+// witnesses is a folder of files that are called as what they speak of.
+const witnesses = "witness"
+
+// statement is what a witness says of a file, if there can be one: a file that has just changed can change
+// once more without looking any different.
+func statement(st *unix.Stat_t) string {
+	changed := time.Unix(st.Ctim.Unix())
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil || time.Since(changed) < 2*time.Second {
+		return ""
+	}
+	return fmt.Sprintf("%s %d %d %d %d %d\n", bytes.TrimSpace(boot), st.Dev, st.Ino, st.Size, st.Mtim.Nano(), changed.UnixNano())
 }
 
 // check reads the file in passing, not through the mapping: pages that are
@@ -150,7 +178,7 @@ func (s shelf) collect() error {
 	for _, e := range entries {
 		info, err := e.Info()
 		switch {
-		case err != nil: // another process was faster
+		case err != nil, info.IsDir(): // another process was faster
 		case e.Name()[:min(len(temporary), len(e.Name()))] != temporary:
 			files = append(files, info)
 		case time.Since(info.ModTime()) > abandoned:
@@ -164,6 +192,7 @@ func (s shelf) collect() error {
 		if err := os.Remove(filepath.Join(s.dir, info.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
+		os.Remove(filepath.Join(s.dir, witnesses, info.Name()))
 	}
 	return nil
 }

@@ -1,7 +1,6 @@
 package repository
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,8 +17,8 @@ import (
 
 // A Snapshot is one state of an index, which can be told from others before it is read.
 type Snapshot struct {
-	// Digest is of the index as it lies in the repository. Nobody has verified it: what was once made of a
-	// Text with this digest, for the same keys, is what would be made of it now.
+	// Digest is of the index as it lies in the repository. Nobody has verified it: what was once made of an
+	// index with this digest, for the same keys, is what would be made of it now.
 	Digest cas.Digest
 
 	client *Client
@@ -71,17 +70,18 @@ func (x *Snapshot) look(ctx context.Context) (err error) {
 	return err
 }
 
-// Text returns the verified and accepted text of the index, and sets Digest to that of what it has read: a
-// repository in a folder may have changed meanwhile.
-func (x *Snapshot) Text(ctx context.Context) (text string, generation int, err error) {
+// Open returns the verified index to read, and sets Digest to what it is: a repository in a folder may have
+// changed meanwhile. Who has read it still has to Accept its generation.
+func (x *Snapshot) Open(ctx context.Context) (*apk.IndexReader, error) {
 	b, err := x.bytes(ctx)
-	if err == nil {
-		text, generation, err = apk.ReadIndexText(bytes.NewReader(b), x.source.verify())
-	}
 	if err != nil {
-		return "", 0, x.failed(err)
+		return nil, x.failed(err)
 	}
-	return text, generation, x.Accept(generation)
+	r, err := apk.OpenIndex(b, x.source.verify())
+	if err != nil {
+		return nil, x.failed(err)
+	}
+	return r, nil
 }
 
 // bytes returns the index, unverified, and sets Digest to what it is.
@@ -105,7 +105,7 @@ func (x *Snapshot) bytes(ctx context.Context) (b []byte, err error) {
 
 // Accept takes this state for the present one of its repository, given the generation that its verified
 // index is of. One that is older than what was seen before is ErrOlder, and what was seen stays remembered;
-// unless the client allows it. Text has done this; it is for who knows the state by its Digest.
+// unless the client allows it.
 func (x *Snapshot) Accept(generation int) error {
 	if generation < x.seen && !x.client.AllowOlder {
 		state := fmt.Sprintf("generation %d", generation)

@@ -1,7 +1,11 @@
 package solve
 
 import (
+	"bytes"
 	"encoding/binary"
+	"errors"
+	"math"
+	"math/bits"
 	"slices"
 
 	"distro.internal/shared/apk"
@@ -11,8 +15,9 @@ import (
 // would read them.
 type builder struct {
 	*table
-	arch  apk.Arch
-	known checksums
+	arch   apk.Arch
+	known  checksums
+	before []span // by name: what its last version had in common with others
 }
 
 func newBuilder(base *table, arch apk.Arch, packages int) *builder {
@@ -23,9 +28,21 @@ func newBuilder(base *table, arch apk.Arch, packages int) *builder {
 	t.nodes = make([]node, 0, packages+1)
 	t.details = make([]detail, 0, packages)
 	t.origins = make([]origin, 0, packages)
+	if packages > largePackages { // room that is not needed is never touched
+		t.mentions = make([]int32, 0, mentionsEach*packages)
+		t.terms = make([]term, 0, mentionsEach*packages)
+	}
 	t.versions.add("", hashOf(""))
-	return &builder{table: t, arch: arch}
+	b := &builder{table: t, arch: arch}
+	b.known.grow(1 << bits.Len(uint(2*packages)))
+	return b
 }
+
+// What packages of a distribution mention, generously; and how many make one.
+const (
+	mentionsEach  = 10
+	largePackages = 10000
+)
 
 // done ends the table. One without a base also gets to know who goes by a name.
 func (b *builder) done() *table {
@@ -41,19 +58,49 @@ func (b *builder) done() *table {
 	return t
 }
 
-// addText takes in the packages of an index, as they are told apart by their
-// place in its text.
+// addText takes in whole entries of the text of an index, and keeps none of it.
 func (b *builder) addText(text string, from detail) error {
-	start := b.texts.length()
-	b.texts.list = append(b.texts.list, text)
-	return apk.ReadEntries(text, func(at, length int, p *apk.Package) {
-		b.add(p, from, origin{at: start + uint64(at), length: uint32(length)})
+	err := apk.ReadEntries(text, func(e *apk.Entry) {
+		if !b.add(&e.Package, from, origin{}) {
+			return
+		}
+		i := len(b.origins) - 1
+		own := e.Own
+		if slices.ContainsFunc(e.InstallIf, unreadable) { // the only thing that the arrays do not have
+			own = append(own, "i:"...)
+			for _, d := range e.InstallIf {
+				own = append(append(own, d.String()...), ' ')
+			}
+			own = append(own, '\n')
+		}
+		b.origins[i].own = b.texts.add(own)
+		b.origins[i].common = b.common(b.nodes[i].name, e.Common)
 	})
+	if err == nil && b.texts.length > math.MaxUint32 {
+		err = errors.New("more text than can be kept")
+	}
+	return err
+}
+
+// common keeps a text that another version of the package often has brought
+// already.
+func (b *builder) common(name int32, text []byte) span {
+	for int(name-b.firstName) >= len(b.before) {
+		b.before = append(b.before, make([]span, 1+len(b.before))...)
+	}
+	if name < b.firstName {
+		return b.texts.add(text)
+	}
+	before := &b.before[name-b.firstName]
+	if int(before.length) != len(text) || !bytes.Equal(b.texts.piece(*before), text) {
+		*before = b.texts.add(text)
+	}
+	return *before
 }
 
 // addPackage takes in a package whose fields nobody changes any more.
 func (b *builder) addPackage(p *apk.Package, from detail) {
-	if b.add(p, from, origin{at: uint64(len(b.made))}) {
+	if b.add(p, from, origin{common: wasMade, own: span{at: uint32(len(b.made))}}) {
 		b.made = append(b.made, p)
 	}
 }
@@ -150,41 +197,48 @@ func (b *builder) version(v apk.Version) int32 {
 
 // checksums finds the number of an entry by its checksum.
 type checksums struct {
-	slots []int32 // a hash table of numbers plus one; its length is a power of two
+	slots []sumSlot // a hash table; its length is a power of two
 	count int
+}
+
+// A sumSlot has the beginning of a checksum, so that the entry itself is
+// seldom looked at, and the entry's number plus one.
+type sumSlot struct {
+	begin uint32
+	entry int32
 }
 
 // add returns the number of the entry that has the checksum, or notes that the
 // next one will have it.
 func (c *checksums) add(entries []origin, sum *apk.Checksum) (i int32, known bool) {
 	if 2*c.count >= len(c.slots) {
-		c.grow(entries)
+		c.grow(2 * len(c.slots))
 	}
-	slot, i := c.find(entries, sum)
-	if i >= 0 {
-		return i, true
-	}
-	c.slots[slot] = int32(len(entries)) + 1
-	c.count++
-	return 0, false
-}
-
-func (c *checksums) find(entries []origin, sum *apk.Checksum) (slot int, i int32) {
-	mask := len(c.slots) - 1
-	slot = int(binary.LittleEndian.Uint32(sum[:])) & mask
-	for ; ; slot = (slot + 1) & mask {
-		if i = c.slots[slot] - 1; i < 0 || entries[i].checksum == *sum {
-			return slot, i
+	begin := binary.LittleEndian.Uint32(sum[:])
+	mask := uint32(len(c.slots) - 1)
+	for at := begin & mask; ; at = (at + 1) & mask {
+		switch s := &c.slots[at]; {
+		case s.entry == 0:
+			*s = sumSlot{begin, int32(len(entries)) + 1}
+			c.count++
+			return 0, false
+		case s.begin == begin && entries[s.entry-1].checksum == *sum:
+			return s.entry - 1, true
 		}
 	}
 }
 
-func (c *checksums) grow(entries []origin) {
-	c.slots = make([]int32, max(1024, 2*len(c.slots)))
-	for i := range entries {
-		if sum := &entries[i].checksum; !sum.IsZero() {
-			slot, _ := c.find(entries, sum)
-			c.slots[slot] = int32(i) + 1
+func (c *checksums) grow(n int) {
+	old := c.slots
+	c.slots = make([]sumSlot, max(1024, n))
+	mask := uint32(len(c.slots) - 1)
+	for _, s := range old {
+		at := s.begin & mask
+		for s.entry != 0 && c.slots[at].entry != 0 {
+			at = (at + 1) & mask
+		}
+		if s.entry != 0 {
+			c.slots[at] = s
 		}
 	}
 }

@@ -12,7 +12,7 @@ import (
 
 // Format names the form that Encode writes. It changes whenever what is written
 // does, or what it means.
-const Format = "universe/2"
+const Format = "universe/3"
 
 // An encoded universe is its table as it lies in memory: the arrays one behind
 // another, and before them how long each is. Who reads it uses them in place;
@@ -73,7 +73,7 @@ func (u *Universe) Encode(w io.Writer) error {
 	for _, a := range arrays {
 		head = binary.NativeEndian.AppendUint64(head, uint64(len(a.bytes)))
 	}
-	head = binary.NativeEndian.AppendUint64(head, t.texts.length())
+	head = binary.NativeEndian.AppendUint64(head, t.texts.length)
 	if _, err := w.Write(head); err != nil {
 		return err
 	}
@@ -85,8 +85,8 @@ func (u *Universe) Encode(w io.Writer) error {
 			return err
 		}
 	}
-	for _, text := range t.texts.list {
-		if _, err := io.WriteString(w, text); err != nil {
+	for _, block := range t.texts.blocks {
+		if _, err := w.Write(block); err != nil {
 			return err
 		}
 	}

@@ -1,10 +1,10 @@
 package solve
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"sync"
 
@@ -25,8 +25,8 @@ type table struct {
 	firstEntry int32
 
 	flat
-	texts  texts          // what the entries were read from,
-	made   []*apk.Package // or made of, when they were not read
+	texts  texts          // what the arrays do not say about entries that were read,
+	made   []*apk.Package // and what the others were made of
 	parsed parsed
 
 	candidates lists[ref] // of a name: who goes by it
@@ -98,10 +98,13 @@ type detail struct {
 
 // An origin is what is asked about few entries, and therefore lies elsewhere.
 type origin struct {
-	at       uint64 // in texts; in made when the length is none
-	length   uint32
-	checksum apk.Checksum
+	common, own span // in texts; own is a place in made when common is wasMade
+	checksum    apk.Checksum
 }
+
+var wasMade = span{length: math.MaxUint32}
+
+func (o *origin) made() bool { return o.common == wasMade }
 
 type facts uint8
 
@@ -152,39 +155,62 @@ func (e entry) conditional() bool { return e.node().provideEnd < e.t.nodes[e.i+1
 
 // Package returns the package itself, always the same one for an entry.
 func (e entry) Package() *apk.Package {
-	if o := e.origin(); o.length == 0 {
-		return e.t.made[o.at]
+	if o := e.origin(); o.made() {
+		return e.t.made[o.own.at]
 	}
 	return e.t.parsed.get(e)
 }
 
-// texts are one behind another: in memory, or in a file, from some place on.
+// texts are what is kept of the text of indexes, one block behind another: in
+// memory, or in a file, from some place on.
 type texts struct {
-	list  []string
-	file  io.ReaderAt
-	start int64
+	blocks [][]byte
+	length uint64
+	file   io.ReaderAt
+	start  int64
 }
 
-func (t *texts) length() (n uint64) {
-	for _, s := range t.list {
-		n += uint64(len(s))
+// A span is a piece of the texts, which lies in one block.
+type span struct{ at, length uint32 }
+
+const blockSize = 1 << 20
+
+// add takes in a piece.
+func (t *texts) add(piece []byte) span {
+	last := len(t.blocks) - 1
+	if last < 0 || len(piece) > cap(t.blocks[last])-len(t.blocks[last]) {
+		t.blocks = append(t.blocks, make([]byte, 0, max(blockSize, len(piece))))
+		last++
 	}
-	return n
+	t.blocks[last] = append(t.blocks[last], piece...)
+	s := span{uint32(t.length), uint32(len(piece))}
+	t.length += uint64(len(piece))
+	return s
 }
 
-func (t *texts) read(b []byte, at uint64) error {
-	for _, s := range t.list {
-		if at < uint64(len(s)) {
-			copy(b, s[at:])
-			return nil
+// piece returns a piece that was added, from memory.
+func (t *texts) piece(s span) []byte {
+	at := uint64(s.at)
+	for _, b := range t.blocks {
+		if at < uint64(len(b)) {
+			return b[at:][:s.length]
 		}
-		at -= uint64(len(s))
+		at -= uint64(len(b))
 	}
-	_, err := t.file.ReadAt(b, t.start+int64(at))
-	return err
+	return nil
 }
 
-// parsed are the packages that were read from the text of a table.
+// read is piece from wherever it is.
+func (t *texts) read(s span) ([]byte, error) {
+	if t.file == nil || s.length == 0 {
+		return t.piece(s), nil
+	}
+	b := make([]byte, s.length)
+	_, err := t.file.ReadAt(b, t.start+int64(s.at))
+	return b, err
+}
+
+// parsed are the packages of a table that were asked for.
 type parsed struct {
 	mu       sync.Mutex
 	packages map[int32]*apk.Package
@@ -199,21 +225,49 @@ func (p *parsed) get(e entry) *apk.Package {
 	if p.packages == nil {
 		p.packages = map[int32]*apk.Package{}
 	}
-	o := e.origin()
-	text := make([]byte, o.length)
-	err := e.t.texts.read(text, o.at)
-	var x *apk.Index
-	if err == nil {
-		x, err = apk.ParseIndex(bytes.NewReader(text))
-	}
-	if err == nil && len(x.Packages) != 1 {
-		err = fmt.Errorf("%d packages", len(x.Packages))
-	}
+	k, err := e.restore()
 	if err != nil {
-		panic(fmt.Sprintf("solve: the text of %s was read once, and now can not be: %v", e.name(), err))
+		panic(fmt.Sprintf("solve: what is left of %s was text before, and now can not be read: %v", e.name(), err))
 	}
-	p.packages[e.i] = x.Packages[0]
-	return x.Packages[0]
+	p.packages[e.i] = k
+	return k
+}
+
+// restore puts a package together again: the names and versions are in the
+// arrays, the rest is text.
+func (e entry) restore() (*apk.Package, error) {
+	o := e.origin()
+	n := e.node()
+	k := &apk.Package{
+		Name: e.name(), Version: e.version(), Checksum: o.checksum, ProviderPriority: int(e.detail().priority),
+		Depends:   e.dependencies(n.mentions, n.dependsEnd),
+		Provides:  e.dependencies(n.dependsEnd, n.provideEnd),
+		InstallIf: e.dependencies(n.provideEnd, e.t.nodes[e.i+1].mentions),
+	}
+	for _, s := range []span{o.common, o.own} {
+		text, err := e.t.texts.read(s)
+		if err == nil {
+			err = k.SetFields(string(text))
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return k, nil
+}
+
+func (e entry) dependencies(from, to int32) []apk.Dependency {
+	if from == to {
+		return nil
+	}
+	list := make([]apk.Dependency, to-from)
+	for i, id := range e.t.mentions[from:to] {
+		m := e.t.terms[int(from)+i]
+		list[i] = apk.Dependency{
+			Name: e.t.nameAt(id), Op: operators[m.op()], Version: apk.Version(e.t.versions.at(m.version())), Conflict: m.conflict(),
+		}
+	}
+	return list
 }
 
 // is reports whether any of the facts holds.
@@ -355,17 +409,22 @@ func (t *table) listing() []int32 {
 
 // mentioning lists, for every name, the names with a candidate that mentions it.
 func (t *table) mentioning(listing []int32, of func(entry) []int32) lists[int32] {
-	return newLists(t.nameCount(), func(yield func(i, n int32)) {
-		last := make([]int32, t.nameCount())
-		for _, n := range listing {
-			for _, r := range t.candidates.of(n) {
-				for _, on := range of(entry{t, r.entry}) {
-					if last[on] != n+1 {
-						last[on] = n + 1
-						yield(on, n)
-					}
+	type pair struct{ on, n int32 }
+	pairs := make([]pair, 0, len(t.mentions))
+	last := make([]int32, t.nameCount())
+	for _, n := range listing {
+		for _, r := range t.candidates.of(n) {
+			for _, on := range of(entry{t, r.entry}) {
+				if last[on] != n+1 {
+					last[on] = n + 1
+					pairs = append(pairs, pair{on, n})
 				}
 			}
+		}
+	}
+	return newLists(t.nameCount(), func(yield func(i, n int32)) {
+		for _, p := range pairs {
+			yield(p.on, p.n)
 		}
 	})
 }

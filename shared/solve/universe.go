@@ -26,11 +26,38 @@ const maxTags = 64
 // preferred where nothing else decides. A text that is no index shows when the
 // Universe is asked to solve.
 func Compile(repositories []Repository, arch apk.Arch) *Universe {
-	u := &Universe{arch: arch, tags: []string{""}}
-	b := newBuilder(nil, arch, size(repositories))
-	u.add(b, repositories)
-	u.table = b.done()
-	return u
+	c := NewCompiler(arch, size(repositories))
+	for _, r := range repositories {
+		c.Begin(r)
+	}
+	return c.Universe()
+}
+
+// A Compiler builds the Universe of repositories whose indexes come piece by
+// piece.
+type Compiler struct {
+	u    *Universe
+	b    *builder
+	from detail // the present repository
+}
+
+// NewCompiler returns a compiler that knows no repository yet. It makes room for
+// about so many packages.
+func NewCompiler(arch apk.Arch, packages int) *Compiler {
+	return &Compiler{u: &Universe{arch: arch, tags: []string{""}}, b: newBuilder(nil, arch, packages)}
+}
+
+// Begin adds a repository, and what it holds.
+func (c *Compiler) Begin(r Repository) { c.from = c.u.begin(c.b, r) }
+
+// Add adds whole entries of the index of the repository that was begun last.
+// The text may change afterwards.
+func (c *Compiler) Add(text string) { c.u.addText(c.b, text, c.from) }
+
+// Universe returns the universe of what was added, once.
+func (c *Compiler) Universe() *Universe {
+	c.u.table = c.b.done()
+	return c.u
 }
 
 // Overlay returns u with one more repository on top. Its packages hide those
@@ -78,27 +105,36 @@ func (u *Universe) withInstalled(packages []*apk.Package) *table {
 
 // add takes repositories in, whose packages it hands to b, unless that has them.
 func (u *Universe) add(b *builder, repositories []Repository) {
-	for i, r := range repositories {
-		tag := uint64(1) << u.tag(r.Tag)
-		number := int32(len(u.repositories) + i)
-		from := detail{repository: number, standing: number, tags: tag}
-		if !r.Unavailable {
-			from.facts = available
-		}
-		u.used |= tag
-		if b == nil {
-			continue
-		}
-		if r.Index != nil {
-			for _, p := range r.Index.Packages {
-				b.addPackage(p, from)
-			}
-		}
-		if err := b.addText(r.Text, from); err != nil {
-			u.err = fmt.Errorf("repository %s: %w", r.Name, err)
+	for _, r := range repositories {
+		u.begin(b, r)
+	}
+}
+
+func (u *Universe) begin(b *builder, r Repository) detail {
+	number := int32(len(u.repositories))
+	u.repositories = append(slices.Clip(u.repositories), r)
+	tag := uint64(1) << u.tag(r.Tag)
+	u.used |= tag
+	from := detail{repository: number, standing: number, tags: tag}
+	if !r.Unavailable {
+		from.facts = available
+	}
+	if b == nil {
+		return from
+	}
+	if r.Index != nil {
+		for _, p := range r.Index.Packages {
+			b.addPackage(p, from)
 		}
 	}
-	u.repositories = append(slices.Clip(u.repositories), repositories...)
+	u.addText(b, r.Text, from)
+	return from
+}
+
+func (u *Universe) addText(b *builder, text string, from detail) {
+	if err := b.addText(text, from); err != nil && u.err == nil {
+		u.err = fmt.Errorf("repository %s: %w", u.repositories[from.repository].Name, err)
+	}
 }
 
 // Err returns what is wrong with the repositories, which Solve returns as well.
