@@ -25,12 +25,8 @@ type Pin struct {
 // digests that are written for another architecture belong to the recipe all the same. Steps of a ranged subpackage are
 // there once for each item.
 func (r *Recipe) Pins(o PlanOptions) ([]Pin, error) {
-	p := &planner{recipe: r, options: o}
-	p.options.Library = NewLibrary(o.Pipelines...)
-	p.define(p.included(r.Environment))
-	p.Name = p.expand(r.Package.Name, p.base)
-	p.subjects()
-	if err := p.errs.Err(); err != nil {
+	p, err := r.named(o)
+	if err != nil {
 		return nil, err
 	}
 	var pins []Pin
@@ -41,6 +37,16 @@ func (r *Recipe) Pins(o PlanOptions) ([]Pin, error) {
 		}
 	}
 	return pins, nil
+}
+
+// named is a planner that knows the recipe's names and packages, and nothing of its steps.
+func (r *Recipe) named(o PlanOptions) (*planner, error) {
+	p := &planner{recipe: r, options: o}
+	p.options.Library = NewLibrary(o.Pipelines...)
+	p.define(p.included(r.Environment))
+	p.Name = p.expand(r.Package.Name, p.base)
+	p.subjects()
+	return p, p.errs.Err()
 }
 
 func (p *planner) pins(pins []Pin, steps []PipelineStep, in *scope) []Pin {
