@@ -15,7 +15,7 @@ var mayImport = map[string]string{
 	"shared/solve":           "shared/apk",
 	"shared/solve/synthetic": "shared/apk",
 	"shared/repository":      "shared/apk shared/cas shared/atomicfile",
-	"shared/catalog":         "shared/apk shared/cas shared/repository shared/solve",
+	"shared/catalog":         "shared/apk shared/atomicfile shared/cas shared/repository shared/solve",
 	"shared/rootfs":          "shared/apk shared/filetree",
 	"shared/sbom":            "",
 	"shared/attest":          "",
