@@ -13,6 +13,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"distro.internal/ci/graph"
 )
@@ -35,7 +36,7 @@ paths: a comment changes nothing, a pipeline changes every recipe that uses it.
 			if err != nil {
 				return err
 			}
-			effects, err := w.affected(o, base)
+			effects, err := w.affected(o, base, (*graph.Node).Definition)
 			if err != nil {
 				return err
 			}
@@ -60,9 +61,41 @@ type effect struct {
 	Through []string `json:"through,omitempty"` // of a dependent: the changed nodes that it needs
 }
 
-func (w *world) affected(o *workspaceFlags, base string) ([]effect, error) {
-	if err := w.load(); err != nil {
-		return nil, err
+// A definition is what a node's own files say, as far as it matters for something; they lie in the workspace in dir.
+type definition func(n *graph.Node, dir string) (string, error)
+
+// sinceFlag names nodes by what a branch changed.
+type sinceFlag struct{ base string }
+
+func (f *sinceFlag) register(flags *pflag.FlagSet) {
+	flags.StringVar(&f.base, "since", "", "only what changed since the branch left this one, and what depends on that")
+}
+
+// words are what nodes to take, by their IDs, when the flag is given; none of them is not the same as all.
+func (f sinceFlag) words(w *world, o *workspaceFlags, d definition, args []string) (words []string, none bool, err error) {
+	if f.base == "" {
+		return args, false, nil
+	}
+	if len(args) > 0 {
+		return nil, false, errors.New("--since names nodes, and so do the arguments: give one of them")
+	}
+	effects, err := w.affected(o, f.base, d)
+	for _, e := range effects {
+		if e.Effect != gone {
+			words = append(words, e.Node)
+		}
+	}
+	return words, len(words) == 0, err
+}
+
+// gone is the effect on a node that is not there any more.
+const gone = "gone"
+
+func (w *world) affected(o *workspaceFlags, base string, d definition) ([]effect, error) {
+	if w.graph == nil {
+		if err := w.load(); err != nil {
+			return nil, err
+		}
 	}
 	before, err := os.MkdirTemp("", "world-base-")
 	if err != nil {
@@ -83,7 +116,7 @@ func (w *world) affected(o *workspaceFlags, base string) ([]effect, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the workspace at %s: %w", base, err)
 	}
-	return compare(old, before, w.graph, w.dir)
+	return compare(old, before, w.graph, w.dir, d)
 }
 
 // lendKeys gives another state of the workspace the public keys that a run puts
@@ -113,11 +146,11 @@ func (w *world) lendKeys(dir string) error {
 }
 
 // compare lists the effects in the order in which nodes are made, what is gone last.
-func compare(old *graph.Graph, oldDir string, now *graph.Graph, dir string) ([]effect, error) {
+func compare(old *graph.Graph, oldDir string, now *graph.Graph, dir string, d definition) ([]effect, error) {
 	changed := map[string]string{}
 	var roots []*graph.Node
 	for _, n := range now.Nodes() {
-		is, err := n.Definition(dir)
+		is, err := d(n, dir)
 		if err != nil {
 			return nil, err
 		}
@@ -127,7 +160,7 @@ func compare(old *graph.Graph, oldDir string, now *graph.Graph, dir string) ([]e
 			roots = append(roots, n)
 			continue
 		}
-		if was, err := o.Definition(oldDir); err != nil {
+		if was, err := d(o, oldDir); err != nil {
 			return nil, err
 		} else if was != is {
 			changed[n.ID] = "changed"
@@ -151,7 +184,7 @@ func compare(old *graph.Graph, oldDir string, now *graph.Graph, dir string) ([]e
 	}
 	for _, n := range old.Nodes() {
 		if _, ok := now.Node(n.ID); !ok {
-			effects = append(effects, effect{Node: n.ID, Kind: string(n.Kind), Effect: "gone"})
+			effects = append(effects, effect{Node: n.ID, Kind: string(n.Kind), Effect: gone})
 		}
 	}
 	return effects, nil

@@ -44,6 +44,7 @@ func (r *runFlags) register(f *pflag.FlagSet) {
 
 func buildCommand(s surroundings, o *workspaceFlags) *cobra.Command {
 	var r runFlags
+	var since sinceFlag
 	c := &cobra.Command{
 		Use:   "build [NODE...]",
 		Short: "Make everything, or some nodes and what they need, and publish it",
@@ -59,19 +60,20 @@ then, and what was finished is kept for the next run.`,
 			if err != nil {
 				return err
 			}
-			return w.build(c.Context(), s, o, r, args)
+			return w.make(c.Context(), s, o, r, func(m *maker) ([]run.Node, error) {
+				words, none, err := since.words(w, o, (*graph.Node).Definition, args)
+				if err != nil || none {
+					return nil, err
+				}
+				nodes, err := w.find(words)
+				m.whole = len(words) == 0
+				return m.actions(w.graph.Ancestors(nodes...)), err
+			}, (*maker).where)
 		},
 	}
 	r.register(c.Flags())
+	since.register(c.Flags())
 	return c
-}
-
-func (w *world) build(ctx context.Context, s surroundings, o *workspaceFlags, r runFlags, words []string) error {
-	return w.make(ctx, s, o, r, func(m *maker) ([]run.Node, error) {
-		nodes, err := w.find(words)
-		m.whole = len(words) == 0
-		return m.actions(w.graph.Ancestors(nodes...)), err
-	}, (*maker).where)
 }
 
 // make runs the actions that choose chooses of the prepared workspace; then says
@@ -128,6 +130,7 @@ type maker struct {
 	keys       keys
 	tests      map[string]*graph.Node // by ID: they are not in the graph
 	untested   []string               // nodes whose recipe has no test
+	images     int                    // that tests were asked of
 }
 
 // repositoryNode publishes what all packages nodes of a run made.

@@ -4,10 +4,13 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"distro.internal/ci/graph"
 )
 
 func planCommand(s surroundings, o *workspaceFlags) *cobra.Command {
 	var all bool
+	var since sinceFlag
 	c := &cobra.Command{
 		Use:   "plan [NODE...]",
 		Short: "Tell what a build would make, and why; make nothing",
@@ -16,11 +19,18 @@ func planCommand(s surroundings, o *workspaceFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			nodes, err := w.find(args)
+			words, none, err := since.words(w, o, (*graph.Node).Definition, args)
 			if err != nil {
 				return err
 			}
-			findings := w.survey(c.Context(), w.graph.Ancestors(nodes...))
+			var findings []finding
+			if !none {
+				nodes, err := w.find(words)
+				if err != nil {
+					return err
+				}
+				findings = w.survey(c.Context(), w.graph.Ancestors(nodes...))
+			}
 			if o.json {
 				objects := []findingObject{}
 				for _, f := range findings {
@@ -40,5 +50,6 @@ func planCommand(s surroundings, o *workspaceFlags) *cobra.Command {
 		},
 	}
 	c.Flags().BoolVarP(&all, "verbose", "v", false, "print also what is up to date")
+	since.register(c.Flags())
 	return c
 }

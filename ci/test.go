@@ -16,6 +16,7 @@ import (
 
 func testCommand(s surroundings, o *workspaceFlags) *cobra.Command {
 	var r runFlags
+	var since sinceFlag
 	c := &cobra.Command{
 		Use:   "test [NODE...]",
 		Short: "Run the tests of everything, or of some recipes' packages",
@@ -28,10 +29,17 @@ again while nothing that it depends on changes.`,
 			if err != nil {
 				return err
 			}
-			return w.make(c.Context(), s, o, r, func(m *maker) ([]run.Node, error) { return m.trials(args) }, (*maker).silence)
+			return w.make(c.Context(), s, o, r, func(m *maker) ([]run.Node, error) {
+				words, none, err := since.words(w, o, (*graph.Node).Trial, args)
+				if err != nil || none {
+					return nil, err
+				}
+				return m.trials(words)
+			}, (*maker).silence)
 		},
 	}
 	r.register(c.Flags())
+	since.register(c.Flags())
 	return c
 }
 
@@ -45,6 +53,7 @@ func (m *maker) trials(words []string) ([]run.Node, error) {
 	for _, n := range nodes {
 		switch {
 		case n.Kind == graph.Image:
+			m.images++
 		case len(n.Plan.Tests) == 0:
 			m.untested = append(m.untested, n.ID)
 		default:
@@ -68,7 +77,7 @@ func (m *maker) silence() {
 	switch {
 	case len(m.untested) > 0:
 		m.report.Say("without a test: %s", strings.Join(m.untested, ", "))
-	case len(m.tests) == 0:
+	case len(m.tests) == 0 && m.images > 0:
 		m.report.Say("images have no tests")
 	}
 }

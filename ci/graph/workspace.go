@@ -224,6 +224,15 @@ func (n *Node) Definition(dir string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
+// Trial is Definition, and what the node's tests say.
+func (n *Node) Trial(dir string) (string, error) {
+	d, err := n.Definition(dir)
+	if err == nil && n.Kind != Image {
+		d += " " + n.Plan.Digests().Test
+	}
+	return d, err
+}
+
 // LocalDir is the folder of the node's own files in the workspace in dir.
 func (n *Node) LocalDir(dir string) string {
 	return filepath.Join(dir, filepath.Dir(n.File), n.Plan.LocalDir)
