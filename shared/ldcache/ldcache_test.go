@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"distro.internal/shared/filetree"
@@ -143,7 +144,14 @@ func TestLdconfig(t *testing.T) {
 	if err := filetree.Extract(tree, root, filetree.ExtractOptions{OwnerAccess: true}); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command(ldconfig, "-r", root).CombinedOutput(); err != nil {
+	// Only root may change the root: everybody is root in a namespace of their own.
+	make := exec.Command(ldconfig, "-r", root)
+	make.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}},
+	}
+	if out, err := make.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	ours := filepath.Join(t.TempDir(), "cache")
