@@ -250,7 +250,7 @@ func (x *indexParser) line(line string) error {
 	}
 	known, err := x.field(line[0], line[2:])
 	if err != nil {
-		return fmt.Errorf("%.80q: %w", line, err)
+		return fmt.Errorf("%.80q: %w: %w", line, err, ErrFormat)
 	}
 	// As apk has it: fields in lower case may be passed over, an unknown
 	// capital means that the package cannot be understood.
@@ -427,7 +427,7 @@ func openIndex(data []byte, v Verify) (*IndexReader, error) {
 func cutOr(body []byte, limit int64, err error) error {
 	var z zipReader
 	cut := z.reset(body, limit)
-	if cut == nil && errors.Is(err, ErrSignature) {
+	if cut == nil {
 		_, cut = io.Copy(io.Discard, &z)
 	}
 	if errors.Is(cut, io.ErrUnexpectedEOF) {

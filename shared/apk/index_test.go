@@ -1,6 +1,7 @@
 package apk
 
 import (
+	"archive/tar"
 	"bytes"
 	"errors"
 	"fmt"
@@ -219,6 +220,95 @@ func TestSignedIndex(t *testing.T) {
 	}
 }
 
+// TestDamagedIndex cuts an index everywhere and flips bits everywhere. The signature does not cover how it is
+// packed itself; whatever changes there, what is read is what was signed.
+func TestDamagedIndex(t *testing.T) {
+	x, err := ParseIndex(strings.NewReader(indexText))
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.Generation = 3
+	var b, plain bytes.Buffer
+	if err := errors.Join(WriteIndex(&b, x, testSigner(t, "test.rsa.pub")), WriteIndex(&plain, x, nil)); err != nil {
+		t.Fatal(err)
+	}
+	signed, unsigned := b.Bytes(), plain.Bytes()
+	byKey := Verify{Keyring: testRing()}
+	for n := range signed {
+		if got, err := ReadIndex(bytes.NewReader(signed[:n]), byKey); err == nil || !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, ErrFormat) {
+			t.Fatalf("%d of %d bytes: %v, %v", n, len(signed), got, err)
+		}
+	}
+	for n := range unsigned {
+		if got, err := ReadIndex(bytes.NewReader(unsigned[:n]), Verify{Insecure: true}); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Fatalf("unsigned, %d of %d bytes: %v, %v", n, len(unsigned), got, err)
+		}
+	}
+	own := []error{ErrFormat, ErrUntrusted, ErrSignature, ErrLimit, io.ErrUnexpectedEOF}
+	for at := range 8 * len(signed) {
+		bad := bytes.Clone(signed)
+		bad[at/8] ^= 1 << (at % 8)
+		got, err := ReadIndex(bytes.NewReader(bad), byKey)
+		switch {
+		case err == nil && (at/8 >= len(signed)-len(unsigned) || !cmp.Equal(x, got)):
+			t.Fatalf("bit %d of byte %d: %v is taken for what was signed", at%8, at/8, got)
+		case err != nil && !slices.ContainsFunc(own, func(e error) bool { return errors.Is(err, e) }):
+			t.Fatalf("bit %d of byte %d: %v", at%8, at/8, err)
+		}
+	}
+}
+
+// TestHostileIndexes reads what nobody signed, so that only the reader stands in the way.
+func TestHostileIndexes(t *testing.T) {
+	huge := text("APKINDEX", "")
+	huge.Size = 1 << 50
+	hugeDescription := text("DESCRIPTION", "")
+	hugeDescription.Size = 1 << 50
+	key := text("evil.rsa.pub", "-----BEGIN PUBLIC KEY-----")
+	member := rawSection(t, true, text(".SIGN.RSA256.x", ""))
+	entry := "P:a\nV:1\n\n"
+	limits := Limits{Index: 1 << 20}
+	for _, c := range []struct {
+		name string
+		file []byte
+		want error
+		text string
+	}{
+		{"empty", nil, io.ErrUnexpectedEOF, ""},
+		{"not an index", []byte("<!DOCTYPE html>"), ErrFormat, ""},
+		{"signatures and no more", member, io.ErrUnexpectedEOF, ""},
+		{"very many signatures", bytes.Repeat(member, 100_000), ErrLimit, ""},
+		{"a key among the signatures", slices.Concat(rawSection(t, true, text(".SIGN.RSA256.x", ""), key), rawSection(t, true, text("APKINDEX", entry))), ErrFormat, "evil.rsa.pub"},
+		{"a key in it", rawSection(t, true, text("APKINDEX", entry), key), ErrFormat, "evil.rsa.pub"},
+		{"a link", rawSection(t, true, tar.Header{Name: "APKINDEX", Typeflag: tar.TypeSymlink, Linkname: "/etc/passwd"}), ErrFormat, "no plain file"},
+		{"a path that leads out", rawSection(t, true, text("../APKINDEX", entry)), ErrFormat, "../APKINDEX"},
+		{"a file of a size that is not there", rawHeader(t, huge), io.ErrUnexpectedEOF, ""},
+		{"a description of a size that is not there", rawHeader(t, hugeDescription), io.ErrUnexpectedEOF, ""},
+		{"bomb", rawSection(t, true, text("APKINDEX", strings.Repeat(entry, 1<<18))), ErrLimit, "1048576"},
+		{"bomb in the description", rawSection(t, true, text("DESCRIPTION", strings.Repeat("x", 2<<20))), ErrLimit, "1048576"},
+		{"bomb behind the end", append(gzipped(t, append(gunzip(t, rawSection(t, true, text("APKINDEX", entry))), make([]byte, 2<<20)...)), 0), ErrLimit, "1048576"},
+		{"an entry without an end", rawSection(t, true, text("APKINDEX", "P:"+strings.Repeat("a", 1<<19))), ErrFormat, "version"},
+		{"a list without an end", rawSection(t, true, text("APKINDEX", "P:a\nV:1\nD:"+strings.Repeat("a ", 1<<18)+"b=\n")), ErrFormat, "b="},
+		{"a number that is too large", rawSection(t, true, text("APKINDEX", "P:a\nV:1\nS:99999999999999999999\n")), ErrFormat, "S:9999"},
+	} {
+		x, err := ReadIndex(bytes.NewReader(c.file), Verify{Insecure: true, Limits: limits})
+		if !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.text) {
+			t.Errorf("%s: %v, %v, want %v (%q)", c.name, x, err, c.want, c.text)
+		}
+	}
+}
+
+// rawHeader is a section that ends behind a header.
+func rawHeader(t testing.TB, h tar.Header) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	h.PAXRecords = nil
+	if err := tar.NewWriter(&b).WriteHeader(&h); err != nil {
+		t.Fatal(err)
+	}
+	return gzipped(t, b.Bytes())
+}
+
 func TestOrderAndMerge(t *testing.T) {
 	pkg := func(name string, version Version, size int64) *Package {
 		return &Package{Name: name, Version: version, Size: size}
@@ -293,6 +383,33 @@ func FuzzSignedIndex(f *testing.F) {
 			t.Error("an index that was never signed is accepted")
 		}
 		ReadIndex(bytes.NewReader(data), Verify{Insecure: true, Limits: Limits{Index: 1 << 20}})
+	})
+}
+
+// FuzzPieces reads an index by pieces of any size: they are whole entries, and together all of the text.
+func FuzzPieces(f *testing.F) {
+	f.Add([]byte(indexText), 20)
+	f.Add([]byte("P:a\nV:1"), 0)
+	f.Fuzz(func(t *testing.T, text []byte, size int) {
+		file := rawSection(t, true, tar.Header{Name: "APKINDEX", Typeflag: tar.TypeReg, PAXRecords: map[string]string{"test.body": string(text)}})
+		r, err := OpenIndex(file, Verify{Insecure: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all []byte
+		piece := make([]byte, 0, max(0, min(size, 1<<12)))
+		for {
+			if piece, err = r.Next(piece); err != nil {
+				break
+			}
+			all = append(all, piece...)
+			if len(all) < len(text) && !bytes.HasSuffix(piece, []byte("\n\n")) {
+				t.Errorf("a piece ends in the middle of an entry: %q", piece)
+			}
+		}
+		if err != io.EOF || !bytes.Equal(all, text) {
+			t.Errorf("%v: %q, want %q", err, all, text)
+		}
 	})
 }
 

@@ -14,6 +14,7 @@ import (
 	"math/big"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -433,6 +434,24 @@ func TestFlippedBits(t *testing.T) {
 		bad[at] ^= 1 << (at % 8)
 		if check(bad, Verify{Keyring: testRing()}) == nil {
 			t.Fatalf("byte %d of %d flipped: not noticed", at, len(signed))
+		}
+	}
+}
+
+// What the signature section itself is packed in nobody has signed: a bit there is noticed, or changes nothing.
+func TestFlippedBitsOfTheSignature(t *testing.T) {
+	signed, want := oddSample().build(t, testSigner(t, "test.rsa.pub"))
+	plain, _ := oddSample().build(t, nil)
+	own := []error{ErrFormat, ErrUntrusted, ErrSignature, io.ErrUnexpectedEOF}
+	for at := range 8 * (len(signed) - len(plain)) {
+		bad := bytes.Clone(signed)
+		bad[at/8] ^= 1 << (at % 8)
+		r, err := Open(bytes.NewReader(bad), Verify{Keyring: testRing()})
+		switch {
+		case err == nil && r.Package.Checksum != want.Checksum:
+			t.Fatalf("bit %d of byte %d: another package", at%8, at/8)
+		case err != nil && !slices.ContainsFunc(own, func(e error) bool { return errors.Is(err, e) }):
+			t.Fatalf("bit %d of byte %d: %v", at%8, at/8, err)
 		}
 	}
 }

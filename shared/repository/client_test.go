@@ -150,12 +150,27 @@ func TestKeysBelongToTheirRepository(t *testing.T) {
 		t.Fatal(err)
 	}
 	wrong := Source{URL: s.URL, Keyring: apk.Keyring{"test.rsa.pub": &key.PublicKey}}
+	pem, err := apk.EncodePublicKey(s.repository.Keyring["test.rsa.pub"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"test.rsa.pub", "x86_64/test.rsa.pub", "keys/test.rsa.pub", "apk-configuration"} { // where others look
+		if err := writeFile(filepath.Join(s.repository.Dir, name), pem); err != nil {
+			t.Fatal(err)
+		}
+	}
 	c := client(t)
 	for _, source := range []Source{wrong, {URL: s.URL}, s.source(), wrong, {URL: s.URL, Keyring: apk.Keyring{}}} {
 		_, err := c.Index(t.Context(), source, "x86_64")
 		if right := len(source.Keyring) > 0 && source.Keyring["test.rsa.pub"] != &key.PublicKey; (err == nil) != right {
 			t.Errorf("keys %v: %v", source.Keyring, err)
 		}
+		if err != nil && !errors.Is(err, apk.ErrUntrusted) && !errors.Is(err, apk.ErrSignature) {
+			t.Errorf("keys %v: %v", source.Keyring, err)
+		}
+	}
+	if got := s.requests(); strings.Contains(got, "pub") || strings.Contains(got, "configuration") {
+		t.Errorf("it asks the repository whom to trust: %s", got)
 	}
 }
 
