@@ -27,7 +27,7 @@ import (
 	"distro.internal/shared/solve"
 )
 
-// Programs that nobody here wrote judge the images: skopeo, umoci, docker-registry and crun. They are Debian's, made
+// Programs that nobody here wrote judge the images: skopeo, umoci, docker-registry, cosign and crun. They are Debian's, made
 // into a root of their own as the first tools are; testdata/judges pins them.
 
 // judges is the folders of that root, lowest first.
@@ -87,6 +87,7 @@ func (s *sample) judged(t *testing.T) {
 		t.Run("Tarball/"+n.Name, func(t *testing.T) { judge(t, a, tarballScript, n.Name) })
 	}
 	t.Run("Registry", func(t *testing.T) { judge(t, a, registryScript) })
+	t.Run("Signed", func(t *testing.T) { judge(t, a, signedScript) })
 	t.Run("Crun", func(t *testing.T) { s.crunRuns(t, layers, work) })
 }
 
@@ -204,6 +205,32 @@ skopeo copy -q --insecure-policy --all --preserve-digests --src-tls-verify=false
 test "sha256:$(skopeo inspect --raw oci:/work/back:latest | sha256sum | cut -d' ' -f1)" = "$made"
 apko publish images/nginx.yaml 127.0.0.1:5000/web/nginx:1 --cache-dir /work/cache
 test "$(skopeo list-tags --tls-verify=false docker://127.0.0.1:5000/web/nginx | grep -c '"1"\|"latest"')" = 2
+`
+
+// signedScript: cosign finds good what apko signed and attached, of the index and of each architecture, and nobody else's
+// key signed it. An empty trusted root keeps cosign from looking for services.
+const signedScript = `
+cd /work
+export COSIGN_PASSWORD=judged
+cosign generate-key-pair
+cosign generate-key-pair --output-key-prefix other
+cosign trusted-root create --out nobody.json
+cd /workspace
+docker-registry serve /tmp/registry.yml > /tmp/registry.log 2>&1 &
+server=$!
+trap 'cat /tmp/registry.log' EXIT
+until (: < /dev/tcp/127.0.0.1/5000) 2> /dev/null; do
+	kill -0 $server
+done
+apko publish images/nginx.yaml 127.0.0.1:5000/web/nginx:2 --cache-dir /work/cache --image-refs /work/refs --sign-key /work/cosign.key --attach sbom,provenance
+for image in $(cat /work/refs); do
+	cosign verify --key /work/cosign.pub --insecure-ignore-tlog=true "$image"
+	for type in spdxjson slsaprovenance1 https://sigstore.dev/cosign/sign/v1; do
+		cosign verify-attestation --key /work/cosign.pub --insecure-ignore-tlog=true --new-bundle-format --trusted-root /work/nobody.json --type $type "$image" > /dev/null
+	done
+	if cosign verify --key /work/other.pub --insecure-ignore-tlog=true "$image"; then exit 1; fi
+	if cosign verify-attestation --key /work/other.pub --insecure-ignore-tlog=true --new-bundle-format --trusted-root /work/nobody.json --type spdxjson "$image"; then exit 1; fi
+done
 `
 
 // crunRuns starts the bundles that umoci made in a runtime that is not ours.
