@@ -184,7 +184,7 @@ func (c *Config) Command() (entrypoint, cmd []string, err error) {
 // Env is the environment of the image's configuration, sorted.
 func (c *Config) Env() []string {
 	env := map[string]string{
-		"PATH":          "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"PATH":          "/usr/local/sbin:/usr/local/bin:/usr/bin:/usr/sbin:/sbin:/bin",
 		"SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt",
 	}
 	maps.Copy(env, c.Environment)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Compares what making an image costs: ours against another apko, in turn, on this machine.
 #
-#   APKO=path/to/ours PEER=path/to/other apko/bench.sh IMAGE.yaml [RUNS]
+#   APKO=path/to/ours PEER=path/to/other scripts/apko-bench.sh IMAGE.yaml [RUNS]
 #
 # Prints seconds of CPU (user and system) per run: cold (nothing cached), warm (packages cached), and for ours also new
 # (packages cached, but never before in this combination: the first package is left out) and layout (into a folder that
