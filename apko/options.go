@@ -302,5 +302,28 @@ func (s *session) locked(ctx context.Context, o *options) (*image.Lock, error) {
 	case have != s.digest:
 		return nil, fmt.Errorf("the lock %s was made for another image file or other flags: lock it again", o.lockFile)
 	}
+	if err := s.completeKeys(lock); err != nil {
+		return nil, fmt.Errorf("the lock %s: %w", o.lockFile, err)
+	}
 	return lock.Only(s.archs)
+}
+
+// completeKeys fills in the keys that a lock only names.
+func (s *session) completeKeys(lock *image.Lock) error {
+	for i := range lock.Contents.Keyring {
+		key := &lock.Contents.Keyring[i]
+		for _, source := range s.sources {
+			if public, ok := source.Keyring[key.Name]; ok && key.Content == "" {
+				text, err := apk.EncodePublicKey(public)
+				if err != nil {
+					return err
+				}
+				key.Content = string(text)
+			}
+		}
+		if key.Content == "" {
+			return fmt.Errorf("it names the key %s without its content, and the image file has none of that name", key.Name)
+		}
+	}
+	return nil
 }

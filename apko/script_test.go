@@ -19,6 +19,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -58,7 +59,7 @@ func TestScript(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"repository": repositoryCmd, "tree": treeCmd, "validate": validateCmd, "damage": damageCmd,
-			"keypair": keypairCmd, "linkercache": linkerCacheCmd, "truststore": trustStoreCmd,
+			"keypair": keypairCmd, "linkercache": linkerCacheCmd, "truststore": trustStoreCmd, "newc": newcCmd,
 		},
 	})
 }
@@ -230,6 +231,45 @@ func trustStoreCmd(ts *testscript.TestScript, _ bool, args []string) {
 		cert, err := x509.ParseCertificate(e.Certificate.Content)
 		ts.Check(err)
 		fmt.Fprintln(ts.Stdout(), alias, cert.Subject)
+	}
+}
+
+// newcCmd prints what is in a cpio archive, read as the kernel's documentation describes the format: newc FILE
+func newcCmd(ts *testscript.TestScript, _ bool, args []string) {
+	text := ts.ReadFile(args[0])
+	take := func(n int) string {
+		got := text[:n]
+		text = text[n:]
+		return got
+	}
+	for at := 0; ; {
+		start := len(text)
+		if take(6) != "070701" {
+			ts.Fatalf("no header at %d", at)
+		}
+		var f [13]uint64
+		for i := range f {
+			n, err := strconv.ParseUint(take(8), 16, 32)
+			ts.Check(err)
+			f[i] = n
+		}
+		name := strings.TrimSuffix(take(int(f[11])), "\x00")
+		take(-(start - len(text)) & 3)
+		content := take(int(f[6]))
+		take(-len(content) & 3)
+		at += start - len(text)
+		switch {
+		case name == "TRAILER!!!":
+			if text != "" {
+				ts.Fatalf("%d bytes follow the end", len(text))
+			}
+			return
+		case f[1]&0o170000 == 0o120000:
+			name += " -> " + content
+		case f[9]+f[10] > 0:
+			name += fmt.Sprintf(" %d,%d", f[9], f[10])
+		}
+		fmt.Fprintf(ts.Stdout(), "%06o %d %d:%d %d %s\n", f[1], f[4], f[2], f[3], f[6], name)
 	}
 }
 

@@ -18,6 +18,53 @@ import (
 // Lock decides which packages the image is made of: for each architecture the solution of its world over the sources, in
 // their order. It reads indexes only, so it knows of each package what an index tells; Complete adds the rest.
 func (b *Builder) Lock(ctx context.Context, c *image.Config, archs []apk.Arch, sources []repository.Source) (*image.Lock, error) {
+	return b.lock(ctx, c, archs, sources, func(apk.Arch) (kept, error) { return kept{}, nil })
+}
+
+// Relock is the lock with only the named packages updated, and of the others only what these need in another version.
+func (b *Builder) Relock(ctx context.Context, c *image.Config, old *image.Lock, sources []repository.Source, update []string) (*image.Lock, error) {
+	for _, name := range update {
+		if !slices.ContainsFunc(old.Contents.Packages, func(p image.LockPackage) bool { return p.Name == name }) {
+			return nil, fmt.Errorf("updating the lock: %s is not in it", name)
+		}
+	}
+	return b.lock(ctx, c, old.Archs(), sources, func(arch apk.Arch) (kept, error) {
+		k := kept{packages: old.Packages(arch)}
+		k.options = solve.Options{Cautious: true, Marks: make(map[string]solve.Mark), Tags: make(map[string]string)}
+		for _, name := range update {
+			k.options.Marks[name] = solve.Mark{Flags: solve.Upgrade}
+		}
+		parts, err := b.parts(ctx, old, arch, sources)
+		if err != nil {
+			return k, err
+		}
+		for i, p := range parts {
+			k.options.Installed = append(k.options.Installed, p.Package)
+			if s, ok := sourceOf(k.packages[i], sources); ok && s.Tag != "" {
+				k.options.Tags[p.Package.Name] = s.Tag
+			}
+		}
+		return k, nil
+	})
+}
+
+// kept is what a new lock keeps of an old one.
+type kept struct {
+	packages []image.LockPackage
+	options  solve.Options
+}
+
+// entry is what the old lock says of a package, if it has the same one.
+func (k kept) entry(p solve.Chosen) (image.LockPackage, bool) {
+	for _, have := range k.packages {
+		if have.Name == p.Name && have.Version == p.Version && have.Checksum == p.Checksum.String() {
+			return have, true
+		}
+	}
+	return image.LockPackage{}, false
+}
+
+func (b *Builder) lock(ctx context.Context, c *image.Config, archs []apk.Arch, sources []repository.Source, keep func(apk.Arch) (kept, error)) (*image.Lock, error) {
 	digest, err := c.Digest()
 	if err != nil {
 		return nil, err
@@ -27,7 +74,11 @@ func (b *Builder) Lock(ctx context.Context, c *image.Config, archs []apk.Arch, s
 		return nil, err
 	}
 	for _, arch := range archs {
-		solution, err := b.Solve(ctx, c, arch, sources)
+		old, err := keep(arch)
+		if err != nil {
+			return nil, err
+		}
+		solution, err := b.solve(ctx, c, arch, sources, old.options)
 		if err != nil {
 			return nil, err
 		}
@@ -35,10 +86,14 @@ func (b *Builder) Lock(ctx context.Context, c *image.Config, archs []apk.Arch, s
 			lock.Contents.Repositories = append(lock.Contents.Repositories, lockSource(s, arch))
 		}
 		for _, p := range solution.Packages {
-			lock.Contents.Packages = append(lock.Contents.Packages, image.LockPackage{
-				Name: p.Name, Version: p.Version, Architecture: arch, Checksum: p.Checksum.String(),
-				URL: base(sources[p.Repository]) + "/" + string(arch) + "/" + p.FileName(),
-			})
+			entry, ok := old.entry(p)
+			if !ok {
+				entry = image.LockPackage{
+					Name: p.Name, Version: p.Version, Architecture: arch, Checksum: p.Checksum.String(),
+					URL: base(sources[p.Repository]) + "/" + string(arch) + "/" + p.FileName(),
+				}
+			}
+			lock.Contents.Packages = append(lock.Contents.Packages, entry)
 		}
 	}
 	return lock, nil
@@ -46,6 +101,10 @@ func (b *Builder) Lock(ctx context.Context, c *image.Config, archs []apk.Arch, s
 
 // Solve decides the packages of one architecture, with the reasons.
 func (b *Builder) Solve(ctx context.Context, c *image.Config, arch apk.Arch, sources []repository.Source) (*solve.Solution, error) {
+	return b.solve(ctx, c, arch, sources, solve.Options{})
+}
+
+func (b *Builder) solve(ctx context.Context, c *image.Config, arch apk.Arch, sources []repository.Source, o solve.Options) (*solve.Solution, error) {
 	world, err := c.World()
 	if err != nil {
 		return nil, err
@@ -58,7 +117,7 @@ func (b *Builder) Solve(ctx context.Context, c *image.Config, arch apk.Arch, sou
 	if err != nil {
 		return nil, err
 	}
-	solution, err := universe.Solve(world, solve.Options{})
+	solution, err := universe.Solve(world, o)
 	if err != nil {
 		return nil, fmt.Errorf("solving the image's packages for %s: %w", arch, err)
 	}
@@ -121,12 +180,18 @@ func (b *Builder) fetch(ctx context.Context, p image.LockPackage, sources []repo
 	if err != nil {
 		return "", err
 	}
+	from, _ := sourceOf(p, sources)
+	return b.Client.Fetch(ctx, from, &apk.Package{Name: p.Name, Version: p.Version, Arch: p.Architecture, Checksum: sum})
+}
+
+// sourceOf is the source that serves the package's address; one of only that address when none of them does.
+func sourceOf(p image.LockPackage, sources []repository.Source) (from repository.Source, ok bool) {
 	folder := p.URL[:max(0, strings.LastIndexByte(p.URL, '/'))]
-	from := repository.Source{URL: strings.TrimSuffix(folder, "/"+string(p.Architecture))}
+	from.URL = strings.TrimSuffix(folder, "/"+string(p.Architecture))
 	for _, s := range sources {
 		if base(s) == from.URL {
-			from = s
+			from, ok = s, true
 		}
 	}
-	return b.Client.Fetch(ctx, from, &apk.Package{Name: p.Name, Version: p.Version, Arch: p.Architecture, Checksum: sum})
+	return from, ok
 }

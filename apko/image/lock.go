@@ -2,12 +2,14 @@ package image
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"slices"
+	"strings"
 
 	"distro.internal/shared/apk"
 	"distro.internal/shared/atomicfile"
@@ -140,6 +142,10 @@ func parseLock(data []byte) (*Lock, error) {
 	if l.Version != LockVersion {
 		return nil, fmt.Errorf("version %q is not known, %s is", l.Version, LockVersion)
 	}
+	for i := range l.Contents.Keyring {
+		key := &l.Contents.Keyring[i]
+		key.Name = KeyName(key.Name) // other tools write how the image file names it
+	}
 	for i := range l.Contents.Packages {
 		p := &l.Contents.Packages[i]
 		arch, err := ParseArch(string(p.Architecture))
@@ -195,4 +201,54 @@ func (l *Lock) Only(archs []apk.Arch) (*Lock, error) {
 		less.Contents.Packages = append(less.Contents.Packages, packages...)
 	}
 	return &less, nil
+}
+
+// Difference is a package that two locks have in different states.
+type Difference struct {
+	Arch     apk.Arch
+	Name     string
+	Old, New apk.Version // "" where it is not in the lock
+}
+
+// String is "x86_64 zlib: 1.3-r0 -> 1.3-r1".
+func (d Difference) String() string {
+	what := fmt.Sprintf("%s -> %s", d.Old, d.New)
+	switch {
+	case d.Old == "":
+		what = string(d.New) + " comes"
+	case d.New == "":
+		what = string(d.Old) + " goes"
+	case d.Old == d.New:
+		what = string(d.Old) + " is built anew"
+	}
+	return fmt.Sprintf("%s %s: %s", d.Arch, d.Name, what)
+}
+
+// Diff lists in what the packages of another lock differ: those of each architecture in the order of their names.
+func (l *Lock) Diff(other *Lock) []Difference {
+	type key struct {
+		arch apk.Arch
+		name string
+	}
+	var list []Difference
+	olds, news := make(map[key]LockPackage), make(map[key]LockPackage)
+	for _, p := range l.Contents.Packages {
+		olds[key{p.Architecture, p.Name}] = p
+	}
+	for _, p := range other.Contents.Packages {
+		k := key{p.Architecture, p.Name}
+		news[k] = p
+		if old := olds[k]; old.Checksum != p.Checksum {
+			list = append(list, Difference{p.Architecture, p.Name, old.Version, p.Version})
+		}
+	}
+	for _, p := range l.Contents.Packages {
+		if _, ok := news[key{p.Architecture, p.Name}]; !ok {
+			list = append(list, Difference{p.Architecture, p.Name, p.Version, ""})
+		}
+	}
+	slices.SortFunc(list, func(a, b Difference) int {
+		return cmp.Or(strings.Compare(string(a.Arch), string(b.Arch)), strings.Compare(a.Name, b.Name))
+	})
+	return list
 }

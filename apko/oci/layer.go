@@ -133,3 +133,13 @@ func (l *Layer) Open() io.ReadCloser {
 	}()
 	return r
 }
+
+// WritePlain writes the bytes that the DiffID names: a tar.
+func (l *Layer) WritePlain(w io.Writer) error {
+	for _, s := range l.Segments {
+		if err := copyBlob(w, l.store, s.Plain); err != nil {
+			return fmt.Errorf("writing layer %s: %w", l.DiffID, err)
+		}
+	}
+	return nil
+}
