@@ -100,12 +100,22 @@ func TestDenied(t *testing.T) {
 		{"tracing the agent", "ptrace 1", eperm},
 		{"the agent's memory, by call", "readvm 1", eperm},
 		{"tracing the host", "ptrace " + pid, esrch},
+		{"the agent's memory, to write", "writevm 1", eperm},
+		{"a copy of the agent's open file", "borrow 1 3", eperm},
+		{"the limits of the agent", "prlimit 1", eperm}, {"the processors of the agent", "affinity 1", eperm},
+		{"the priority of the agent", "nice 1", eperm},
+		{"the host's process in its folder of /proc", "ls /proc/" + pid, enoent},
 
 		{"mount", "mount", eperm}, {"umount", "umount", eperm}, {"pivot_root", "pivot_root", eperm},
 		{"fsopen", "fsopen", eperm}, {"fspick", "fspick", eperm}, {"open_tree", "open_tree", eperm},
 		{"move_mount", "move_mount", eperm}, {"mount_setattr", "mount_setattr", eperm},
 		{"a new user namespace", "unshare " + flag(unix.CLONE_NEWUSER), eperm},
 		{"a new mount namespace", "unshare " + flag(unix.CLONE_NEWNS), eperm},
+		{"a new process namespace", "unshare " + flag(unix.CLONE_NEWPID), eperm},
+		{"a new network namespace", "unshare " + flag(unix.CLONE_NEWNET), eperm},
+		{"a new namespace of queues", "unshare " + flag(unix.CLONE_NEWIPC), eperm},
+		{"a new namespace of names", "unshare " + flag(unix.CLONE_NEWUTS), eperm},
+		{"a new cgroup namespace", "unshare " + flag(unix.CLONE_NEWCGROUP), eperm},
 		{"a new time namespace", "unshare " + flag(unix.CLONE_NEWTIME), eperm},
 		{"a process in a new user namespace", "clone " + flag(unix.CLONE_NEWUSER), eperm},
 		{"a process in a new network", "clone " + flag(unix.CLONE_NEWNET), eperm},
@@ -113,18 +123,21 @@ func TestDenied(t *testing.T) {
 		{"keyctl", "keyctl", eperm}, {"add_key", "add_key", eperm}, {"request_key", "request_key", eperm},
 		{"bpf", "bpf", eperm}, {"perf_event_open", "perf", eperm}, {"userfaultfd", "userfaultfd", eperm},
 		{"io_uring", "io_uring", enosys}, {"open_by_handle_at", "by_handle", eperm},
-		{"kexec_load", "kexec", eperm}, {"init_module", "init_module", eperm}, {"delete_module", "delete_module", eperm},
+		{"kexec_load", "kexec", eperm}, {"kexec_file_load", "kexec_file", eperm}, {"name_to_handle_at", "handle_of", eperm}, {"init_module", "init_module", eperm}, {"delete_module", "delete_module", eperm},
 		{"reboot", "reboot", eperm}, {"swapon", "swapon", eperm}, {"acct", "acct", eperm}, {"quotactl", "quotactl", eperm},
 		{"the clock", "settime", eperm}, {"the kernel's log", "syslog", eperm}, {"the host's name", "sethostname", eperm},
 		{"a call newer than the filter", "newer", enosys},
 		{"input for a terminal", "tiocsti", eperm},
 
 		{"a device node", "mknod /tmp/null", eperm},
+		{"the node of a disk", "mknod-disk /tmp/disk", eperm},
 		{"memory as a device", "open /dev/mem", enoent},
 		{"a disk", "open /dev/vda", enoent},
 		{"more in /dev", "write /dev/new x", erofs},
 		{"a setting of the kernel", "append /proc/sys/kernel/core_pattern", erofs + "|" + eacces},
 		{"a setting of the network", "append /proc/sys/net/ipv4/ip_forward", erofs + "|" + eacces},
+		{"a setting of the namespace", "append /proc/sys/user/max_user_namespaces", erofs + "|" + eacces},
+		{"what interrupts go where", "write /proc/irq/default_smp_affinity 1", erofs + "|" + eacces},
 		{"sysrq", "append /proc/sysrq-trigger", ""},
 		{"/sys, to write", "write /sys/x x", erofs},
 		{"/sys, to read", "ls /sys/kernel", enoent},
@@ -241,16 +254,22 @@ func TestAllowed(t *testing.T) {
 
 // TestNoGain: setuid bits and file capabilities can be made, and mean nothing.
 func TestNoGain(t *testing.T) {
-	if idCount() == 1 {
-		return // there is nobody else to be
-	}
-	upper := t.TempDir()
+	upper := filepath.Join(t.TempDir(), "u")
 	t.Cleanup(func() { Remove(context.Background(), upper) })
-	a := start(t, Sandbox{Upper: filepath.Join(upper, "u")})
-	expect(t, a, "chmod", "4755", "/bin/probe")
+	a := start(t, Sandbox{Upper: upper})
+	expect(t, a, "copy", "/bin/probe", "/setuid", ";", "chmod", "6755", "/setuid")
+	expect(t, a, "copy", "/bin/probe", "/setcap", ";", "setcap", "/setcap")
 	must(t, a.Close())
-	if out := expect(t, start(t, Sandbox{Upper: filepath.Join(upper, "u"), UID: 1000, GID: 1000}), "euid"); out != "1000" {
-		t.Errorf("became %s", out)
+	a = start(t, Sandbox{Upper: upper, UID: 1000, GID: 1000})
+	for _, tc := range [][]string{
+		{"/setuid", "status", "Uid", "1000\t1000\t1000\t1000"}, {"/setuid", "status", "Gid", "1000\t1000\t1000\t1000"},
+		{"/setcap", "status", "CapEff", "0000000000000000"}, {"/setcap", "status", "CapPrm", "0000000000000000"},
+	} {
+		var out strings.Builder
+		must(t, a.Run(t.Context(), Command{Args: tc[:3], Stdout: &out}))
+		if strings.TrimSpace(out.String()) != tc[3] {
+			t.Errorf("%v: %q", tc, out.String())
+		}
 	}
 }
 

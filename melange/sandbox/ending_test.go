@@ -119,6 +119,28 @@ func TestContextOfStart(t *testing.T) {
 	}
 }
 
+// TestCancelledAnywhere: whenever the context is done, the error says that it was, and not what broke for it.
+func TestCancelledAnywhere(t *testing.T) {
+	t.Parallel()
+	stop := errors.New("stopped at the keyboard")
+	for i := range 40 {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		timer := time.AfterFunc(time.Duration(i)*time.Millisecond, func() { cancel(stop) })
+		err := func() error {
+			a, err := (&Sandbox{Layers: []string{probeLayer(native)}}).Start(ctx)
+			if err != nil {
+				return err
+			}
+			defer a.Close()
+			return a.Run(ctx, Command{Args: []string{"/bin/probe", "sleep", "1h"}})
+		}()
+		if !errors.Is(err, stop) {
+			t.Errorf("after %dms: %v", i, err)
+		}
+		timer.Stop()
+	}
+}
+
 func TestBrokenWriter(t *testing.T) {
 	a := start(t, Sandbox{Limits: Limits{Output: 1 << 20}})
 	r, w := io.Pipe()

@@ -69,8 +69,14 @@ func (o operation) name() string {
 	return o.Source
 }
 
-// stage covers the staging point with a scratch folder. It goes away with the old root.
+// stage covers the staging point with a scratch folder. It goes away with the old root. What this process has open
+// keeps its names there: before Linux 6.6 they are the way to change modes.
 func stage() error {
+	self, err := cloneTree("/proc/self")
+	if err != nil {
+		return err
+	}
+	defer unix.Close(self)
 	fd, err := newFilesystem("tmpfs", 0, "mode=0755")
 	if err != nil {
 		return fmt.Errorf("making a scratch folder: %w", err)
@@ -79,7 +85,10 @@ func stage() error {
 	if err := place(fd, stagingPoint); err != nil {
 		return fmt.Errorf("placing a scratch folder: %w", err)
 	}
-	return os.Mkdir(stagingPoint+"/root", 0o755)
+	if err := errors.Join(os.Mkdir(stagingPoint+"/root", 0o755), os.Mkdir(stagingPoint+"/self", 0o755)); err != nil {
+		return err
+	}
+	return place(self, stagingPoint+"/self")
 }
 
 // pivot makes the tree the root and lets go of the old one, and with it of every name on the host.

@@ -100,12 +100,13 @@ func (g *guest) prepare() error {
 	return setRlimits()
 }
 
-// setRlimits makes what commands may use the same whoever the caller is, as far as the caller itself may.
+// setRlimits makes what commands may use the same whoever the caller is, as far as the caller itself may. A core of one
+// byte is none, and unlike one of nothing is not handed to a program of the host either.
 func setRlimits() error {
 	for _, r := range []struct {
 		resource int
 		soft     uint64
-	}{{unix.RLIMIT_CORE, 0}, {unix.RLIMIT_NOFILE, 1 << 16}, {unix.RLIMIT_STACK, 8 << 20}} {
+	}{{unix.RLIMIT_CORE, 1}, {unix.RLIMIT_NOFILE, 1 << 16}, {unix.RLIMIT_STACK, 8 << 20}} {
 		var l unix.Rlimit
 		if err := unix.Getrlimit(r.resource, &l); err != nil {
 			return os.NewSyscallError("getrlimit", err)

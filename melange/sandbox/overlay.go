@@ -50,7 +50,7 @@ func (o operation) mountOverlay(scratch string) (int, error) {
 		return o.mountShort(upper, scratch+".names")
 	}
 	fd, err := o.mountLayers(upper)
-	if errors.Is(err, errNoLayerOption) {
+	if errors.Is(err, errNoLayerOption) || errors.Is(err, unix.EINVAL) { // before Linux 6.5 only the whole is looked at
 		return o.mountShort(upper, scratch+".names")
 	}
 	return fd, err

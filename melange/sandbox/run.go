@@ -105,7 +105,11 @@ func (a *Agent) await(ctx context.Context, s *streams) (*reply, ending) {
 				kill(why, nil)
 			}
 		case <-overdue:
-			a.kill(fmt.Errorf("a command did not die (%s)", end.cause))
+			reason := fmt.Errorf("a command did not die (%s)", end.cause)
+			if end.err != nil { // it still is the caller's own doing
+				reason = fmt.Errorf("a command did not die: %w", end.err)
+			}
+			a.kill(reason)
 		}
 	}
 }

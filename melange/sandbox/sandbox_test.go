@@ -182,7 +182,7 @@ func TestCommand(t *testing.T) {
 		}
 	})
 	t.Run("limits of a process", func(t *testing.T) {
-		if out := expect(t, a, "rlimits"); out != "0\n8388608" {
+		if out := expect(t, a, "rlimits"); out != "1\n8388608" {
 			t.Errorf("got %q", out)
 		}
 		if out := expect(t, a, "umask"); out != "022" {

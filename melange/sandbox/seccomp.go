@@ -38,6 +38,13 @@ var missing = []uintptr{
 	unix.SYS_IO_URING_SETUP, unix.SYS_IO_URING_ENTER, unix.SYS_IO_URING_REGISTER,
 }
 
+// agentArgument is, for calls that change how a process runs, the argument that says which. It is not to be the agent:
+// commands are the same user, whom the kernel would let.
+var agentArgument = []struct{ number, argument uint32 }{
+	{unix.SYS_PRLIMIT64, 0}, {unix.SYS_SCHED_SETAFFINITY, 0}, {unix.SYS_SCHED_SETSCHEDULER, 0}, {unix.SYS_SCHED_SETPARAM, 0},
+	{unix.SYS_SCHED_SETATTR, 0}, {unix.SYS_SETPRIORITY, 1}, {unix.SYS_IOPRIO_SET, 1},
+}
+
 // newestCall is the last system call that was considered for the lists above.
 const newestCall = unix.SYS_RSEQ_SLICE_YIELD
 
@@ -89,6 +96,9 @@ func filter(who identity, o *owners) []unix.SockFilter {
 	}
 	for _, nr := range missing {
 		p.ifEqual(uint32(nr), errno(unix.ENOSYS))
+	}
+	for _, c := range agentArgument {
+		p.call(c.number, c.argument, func(p *program) { p.ifEqual(1, errno(unix.EPERM)) })
 	}
 	p.call(unix.SYS_IOCTL, 1, func(p *program) {
 		for _, request := range deniedIoctls {

@@ -174,6 +174,39 @@ var attempts = map[string]tool{
 		_, err := unix.ProcessVMReadv(pid, local, remote, 0)
 		return err
 	},
+	"writevm": func(args []string) error {
+		pid, _ := strconv.Atoi(args[0])
+		local, remote := []unix.Iovec{{Base: new(byte), Len: 1}}, []unix.RemoteIovec{{Base: buffer, Len: 1}}
+		_, err := unix.ProcessVMWritev(pid, local, remote, 0)
+		return err
+	},
+	"borrow": func(args []string) error { // an open file of another process
+		pid, _ := strconv.Atoi(args[0])
+		number, _ := strconv.Atoi(args[1])
+		process, err := unix.PidfdOpen(pid, 0)
+		if err != nil {
+			return fmt.Errorf("pidfd_open: %w", err)
+		}
+		_, err = unix.PidfdGetfd(process, number, 0)
+		return err
+	},
+	"prlimit": func(args []string) error {
+		pid, _ := strconv.Atoi(args[0])
+		return unix.Prlimit(pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 8, Max: 8}, nil)
+	},
+	"affinity": func(args []string) error {
+		pid, _ := strconv.Atoi(args[0])
+		var set unix.CPUSet
+		set.Set(0)
+		return unix.SchedSetaffinity(pid, &set)
+	},
+	"nice": func(args []string) error {
+		pid, _ := strconv.Atoi(args[0])
+		return unix.Setpriority(unix.PRIO_PROCESS, pid, 19)
+	},
+	"mknod-disk": func(args []string) error {
+		return unix.Mknod(args[0], unix.S_IFBLK|0o666, int(unix.Mkdev(254, 0)))
+	},
 	"mknod": func(args []string) error {
 		return unix.Mknod(args[0], unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3)))
 	},
@@ -261,6 +294,8 @@ var attempts = map[string]tool{
 	"request_key":   call(unix.SYS_REQUEST_KEY, pointer("user"), text, 0, 0),
 	"bpf":           call(unix.SYS_BPF, 0, buffer, 64),
 	"perf":          call(unix.SYS_PERF_EVENT_OPEN, buffer, 0, ^uintptr(0), ^uintptr(0), 0),
+	"kexec_file":    call(unix.SYS_KEXEC_FILE_LOAD, 0, 0, 0, text, 0),
+	"handle_of":     call(unix.SYS_NAME_TO_HANDLE_AT, here, text, buffer, buffer, 0),
 	"kexec":         call(unix.SYS_KEXEC_LOAD, 0, 0, 0, 0),
 	"init_module":   call(unix.SYS_INIT_MODULE, buffer, 0, text),
 	"delete_module": call(unix.SYS_DELETE_MODULE, text, 0),

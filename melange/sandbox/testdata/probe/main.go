@@ -72,7 +72,14 @@ var files = map[string]tool{
 		}
 		return err
 	},
-	"write":    func(args []string) error { return os.WriteFile(args[0], []byte(args[1]), 0o644) },
+	"write": func(args []string) error { return os.WriteFile(args[0], []byte(args[1]), 0o644) },
+	"copy": func(args []string) error {
+		data, err := os.ReadFile(args[0])
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(args[1], data, 0o755)
+	},
 	"mkdir":    func(args []string) error { return os.MkdirAll(args[0], 0o755) },
 	"readlink": func(args []string) error { text, err := os.Readlink(args[0]); fmt.Println(text); return err },
 	"link":     func(args []string) error { return os.Link(args[0], args[1]) },
