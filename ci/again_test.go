@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"distro.internal/melange/testshell"
 	"distro.internal/shared/apk"
 	"distro.internal/shared/cas"
 )
@@ -43,7 +44,7 @@ func newPlace(t *testing.T) place {
 
 // world is the command with some arguments, in the place.
 func (p place) world(args ...string) *exec.Cmd {
-	c := exec.Command(filepath.Join(os.Getenv(sharedVariable), "world"), args...)
+	c := exec.Command(filepath.Join(testshell.Shared(), "world"), args...)
 	c.Dir, c.Env = p.dir, os.Environ()
 	for name, value := range storyEnv(p.dir) {
 		c.Env = append(c.Env, name+"="+value)

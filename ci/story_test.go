@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -34,92 +33,20 @@ import (
 func TestMain(m *testing.M) {
 	sandbox.Main()
 	plugin.Main()
-	testscript.Main(&stories{m}, map[string]func(){"world": main, "as": as})
-}
-
-// stories prepares what all stories share, before any of them runs.
-type stories struct{ tests *testing.M }
-
-// sharedVariable names the folder with the tools' repository, and the key that
-// the stories sign with: making keys takes longer than building.
-const sharedVariable = "STORY_SHARED"
-
-func (s *stories) Run() int {
-	code, err := s.run()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return code
-}
-
-func (s *stories) run() (int, error) {
-	dir, err := os.MkdirTemp("", "stories-")
-	if err != nil {
-		return 0, err
-	}
-	defer os.RemoveAll(dir)
-	if err := errors.Join(os.Chmod(dir, 0o755), os.Setenv(sharedVariable, dir)); err != nil {
-		return 0, err
-	}
-	shell := filepath.Join(dir, "sh")
-	if err := testshell.Compile(shell); err != nil {
-		return 0, err
-	}
-	for _, name := range []string{"tools", "strange"} {
-		if err := testshell.Write(filepath.Join(dir, name), shell, hostArch()); err != nil {
-			return 0, err
-		}
-	}
-	// Other users may not enter the folder of this program.
-	program, err := os.Executable()
-	if err == nil {
-		err = copyTo(filepath.Join(dir, "world"), program)
-	}
-	if err := errors.Join(err, os.Chmod(filepath.Join(dir, "world"), 0o755)); err != nil {
-		return 0, err
-	}
-	if err := errors.Join(writeKey(filepath.Join(dir, "distro.rsa")), offerEmulator(filepath.Join(dir, emulators))); err != nil {
-		return 0, err
-	}
-	return s.tests.Run(), nil
-}
-
-// emulators is the folder below the shared one that comes first in the PATH of stories.
-const emulators = "emulators"
-
-// offerEmulator puts a copy of the emulator that "make test" brings where world looks for one, and where others may read
-// it: the machine may have none of its own.
-func offerEmulator(dir string) error {
-	file := os.Getenv("SANDBOX_TEST_QEMU_AARCH64")
-	if file == "" {
-		return nil
-	}
-	name := filepath.Join(dir, "qemu-aarch64-static")
-	return errors.Join(copyTo(name, file), os.Chmod(name, 0o755))
-}
-
-// writeKey makes a key that others may read too: one story is told by another user.
-func writeKey(file string) error {
-	key, err := apk.GenerateKey(2048)
-	if err != nil {
-		return err
-	}
-	public, err := apk.EncodePublicKey(&key.PublicKey)
-	if err != nil {
-		return err
-	}
-	return errors.Join(
-		os.WriteFile(file, apk.EncodePrivateKey(key), 0o644),
-		os.WriteFile(file+".pub", public, 0o644),
+	testscript.Main(
+		testshell.Stories{Tests: m, Repositories: []string{"tools", "strange"}, Furnish: lendProgram},
+		map[string]func(){"world": main, "as": as},
 	)
 }
 
-func hostArch() apk.Arch {
-	if runtime.GOARCH == "arm64" {
-		return "aarch64"
+// lendProgram copies this program: other users may not enter the folder that it is in.
+func lendProgram(dir string) error {
+	program, err := os.Executable()
+	if err != nil {
+		return err
 	}
-	return "x86_64"
+	name := filepath.Join(dir, "world")
+	return errors.Join(copyTo(name, program), os.Chmod(name, 0o755))
 }
 
 // as runs a program with another umask and, if that is not negative, as another
@@ -164,7 +91,7 @@ func setup(env *testscript.Env) error {
 	for name, value := range storyEnv(work) {
 		env.Setenv(name, value)
 	}
-	env.Setenv("HOST", string(hostArch()))
+	env.Setenv("HOST", string(apk.HostArch()))
 	env.Values[callerKey{}] = new(caller)
 	return nil
 }
@@ -174,7 +101,7 @@ func storyEnv(work string) map[string]string {
 	return map[string]string{
 		"HOME": filepath.Join(work, ".home"), "XDG_CACHE_HOME": filepath.Join(work, ".cache"),
 		"XDG_CONFIG_HOME": filepath.Join(work, ".config"), "SOURCE_DATE_EPOCH": "",
-		"PATH": filepath.Join(os.Getenv(sharedVariable), emulators) + string(filepath.ListSeparator) + os.Getenv("PATH"),
+		"PATH": testshell.Path(),
 	}
 }
 
@@ -196,7 +123,7 @@ func layWorkspace(from, to string) error {
 	if err != nil {
 		return err
 	}
-	shared := os.Getenv(sharedVariable)
+	shared := testshell.Shared()
 	for _, name := range []string{"distro.rsa", "distro.rsa.pub"} {
 		if err := copyTo(filepath.Join(to, ".config", "distro", name), filepath.Join(shared, name)); err != nil {
 			return err
@@ -275,7 +202,7 @@ func flip(ts *testscript.TestScript, _ bool, args []string) {
 // strange takes the tools from a repository that another key signed.
 func strange(ts *testscript.TestScript, _ bool, args []string) {
 	for _, name := range args {
-		from := filepath.Join(os.Getenv(sharedVariable), "strange", name)
+		from := filepath.Join(testshell.Shared(), "strange", name)
 		ts.Check(os.RemoveAll(ts.MkAbs(filepath.Join("tools", name))))
 		info, err := os.Stat(from)
 		ts.Check(err)
@@ -327,7 +254,7 @@ func state(ts *testscript.TestScript, name string) string {
 // hostOnly FILE... makes recipes ones for this machine's architecture.
 func hostOnly(ts *testscript.TestScript, _ bool, args []string) {
 	for _, name := range args {
-		edit(ts, false, []string{name, "HOSTARCH", string(hostArch())})
+		edit(ts, false, []string{name, "HOSTARCH", string(apk.HostArch())})
 	}
 }
 

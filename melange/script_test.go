@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"net/http"
@@ -19,7 +18,6 @@ import (
 	"distro.internal/melange/plugin"
 	"distro.internal/melange/sandbox"
 	"distro.internal/melange/testshell"
-	"distro.internal/shared/apk"
 )
 
 // The stories of testdata/script run the melange command, as people do. Their
@@ -29,59 +27,7 @@ import (
 func TestMain(m *testing.M) {
 	sandbox.Main()
 	plugin.Main()
-	testscript.Main(&stories{m}, map[string]func(){"melange": main})
-}
-
-// stories prepares what all stories share, before any of them runs.
-type stories struct{ tests *testing.M }
-
-// sharedVariable names the folder with the tools' repository and a key.
-const sharedVariable = "STORY_SHARED"
-
-func (s *stories) Run() int {
-	code, err := s.run()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return code
-}
-
-func (s *stories) run() (int, error) {
-	dir, err := os.MkdirTemp("", "stories-")
-	if err != nil {
-		return 0, err
-	}
-	defer os.RemoveAll(dir)
-	if err := os.Setenv(sharedVariable, dir); err != nil {
-		return 0, err
-	}
-	shell := filepath.Join(dir, "sh")
-	if err := testshell.Compile(shell); err != nil {
-		return 0, err
-	}
-	if err := testshell.Write(filepath.Join(dir, "tools"), shell, apk.Arch(hostArch())); err != nil {
-		return 0, err
-	}
-	if err := writeKey(filepath.Join(dir, "key.rsa")); err != nil {
-		return 0, err
-	}
-	return s.tests.Run(), nil
-}
-
-func writeKey(file string) error {
-	key, err := apk.GenerateKey(2048)
-	if err != nil {
-		return err
-	}
-	public, err := apk.EncodePublicKey(&key.PublicKey)
-	if err != nil {
-		return err
-	}
-	return errors.Join(
-		os.WriteFile(file, apk.EncodePrivateKey(key), 0o600),
-		os.WriteFile(file+".pub", public, 0o644),
-	)
+	testscript.Main(testshell.Stories{Tests: m, Repositories: []string{"tools"}}, map[string]func(){"melange": main})
 }
 
 var update = flag.Bool("update", false, "write what commands print into the stories")
@@ -90,16 +36,12 @@ func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script", UpdateScripts: *update,
 		Setup: func(e *testscript.Env) error {
-			dir := os.Getenv(sharedVariable)
-			tools := filepath.Join(dir, "tools")
+			tools := filepath.Join(testshell.Shared(), "tools")
 			web := httptest.NewServer(http.FileServer(http.Dir(filepath.Join(e.WorkDir, "web"))))
 			e.Defer(web.Close)
-			if err := offerEmulator(e); err != nil {
-				return err
-			}
 			for name, value := range map[string]string{
 				"HOME": e.WorkDir, "XDG_CACHE_HOME": filepath.Join(e.WorkDir, "cache"), "HOST": hostArch(),
-				"WEB": web.URL, "KEY": filepath.Join(dir, "key.rsa"), "TOOLS": tools, "TOOLSKEY": filepath.Join(tools, testshell.KeyName),
+				"PATH": testshell.Path(), "WEB": web.URL, "KEY": filepath.Join(testshell.Shared(), testshell.KeyFile), "TOOLS": tools, "TOOLSKEY": filepath.Join(tools, testshell.KeyName),
 			} {
 				e.Setenv(name, value)
 			}
@@ -113,18 +55,6 @@ func TestScript(t *testing.T) {
 			return static()
 		},
 	})
-}
-
-// offerEmulator puts the emulator that "make test" brings where a story's melange looks for one: the machine may have
-// none of its own.
-func offerEmulator(e *testscript.Env) error {
-	file := os.Getenv("SANDBOX_TEST_QEMU_AARCH64")
-	if file == "" {
-		return nil
-	}
-	dir := filepath.Join(e.WorkDir, ".emulators")
-	e.Setenv("PATH", dir+string(filepath.ListSeparator)+e.Getenv("PATH"))
-	return errors.Join(os.Mkdir(dir, 0o755), os.Symlink(file, filepath.Join(dir, "qemu-aarch64-static")))
 }
 
 // edit replaces a text in a file: edit FILE OLD NEW.
