@@ -31,6 +31,7 @@ var mayImport = map[string]string{
 	"melange/testshell":      "shared/apk shared/filetree",
 	"melange/upstream":       "shared/document shared/apk melange/recipe melange/source",
 	"melange/build":          "shared melange/recipe melange/source melange/sandbox melange/plugin melange/scan melange/lint pipelines",
+	"melange/build/peer":     "shared/apk",
 	"apko":                   "shared apko",
 	"apko/image":             "shared/document shared/apk shared/solve shared/cas shared/filetree shared/atomicfile",
 	"apko/oci":               "shared/apk shared/filetree shared/cas shared/atomicfile",

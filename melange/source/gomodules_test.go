@@ -100,6 +100,23 @@ func TestModulesOfProgram(t *testing.T) {
 	}
 }
 
+// TestProgramWithoutModules: there is a proxy for it all the same, though nothing is in it.
+func TestProgramWithoutModules(t *testing.T) {
+	proxy, _, _ := moduleProxy(t)
+	s := moduleStore(t, proxy)
+	workspace := t.TempDir()
+	if err := os.WriteFile(filepath.Join(workspace, "go.mod"), []byte("module p\n\ngo 1.21\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p, err := s.Prepare(t.Context(), []recipe.Source{{Kind: recipe.SourceGoMod, Directory: "."}}, workspace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(p.Modules); err != nil || !info.IsDir() {
+		t.Errorf("%s: %v", p.Modules, err)
+	}
+}
+
 func TestSingleModule(t *testing.T) {
 	proxy, sum, _ := moduleProxy(t)
 	s := moduleStore(t, proxy)

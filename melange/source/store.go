@@ -294,6 +294,9 @@ func (s *Store) Prepare(ctx context.Context, sources []recipe.Source, workspace 
 		}
 		if src.Kind == recipe.SourceGoMod {
 			p.Modules = s.modules()
+			if err := os.MkdirAll(p.Modules, 0o755); err != nil { // a program may have no modules but itself
+				return Prepared{}, err
+			}
 		}
 	}
 	return p, nil

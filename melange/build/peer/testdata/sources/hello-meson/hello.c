@@ -1,0 +1,1 @@
+int hello_meson(void) { return 0; }

@@ -1,0 +1,2 @@
+int hello_meson(void);
+int main(void) { return hello_meson(); }

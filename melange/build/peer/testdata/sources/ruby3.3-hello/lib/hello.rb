@@ -1,0 +1,1 @@
+module Hello; WORD = "hello"; end
