@@ -167,6 +167,9 @@ func (b *Builder) resume(ctx context.Context, job Job) (*Room, error) {
 		return nil, errors.Join(fmt.Errorf("going on from step %d in the kept workspace %s: %w", job.From, name, err), r.Close())
 	}
 	r.job, r.box.Limits = job, b.limits(job)
+	if r.modules, err = b.modules(ctx, job); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
 	if r.agent, err = r.box.Start(ctx); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}

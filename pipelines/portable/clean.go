@@ -20,8 +20,8 @@ func perlCleanup(args []string) error {
 	return removeNamed(*dir, "perllocal.pod", ".packlist")
 }
 
-// gemFolders match where versions of Ruby keep their gems.
-var gemFolders = []string{"usr/lib/ruby/gems/*", "usr/local/lib/ruby/gems/*"}
+// gemFolders match where versions of Ruby keep their gems; the last is Debian's.
+var gemFolders = []string{"usr/lib/ruby/gems/*", "usr/local/lib/ruby/gems/*", "var/lib/gems/*"}
 
 // rubyClean removes what installing a gem leaves behind, of whatever version of Ruby.
 func rubyClean(args []string) error {
