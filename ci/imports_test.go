@@ -25,7 +25,7 @@ var mayImport = map[string]string{
 	"melange/recipe/survey":  "shared/apk melange/recipe pipelines",
 	"melange/source":         "shared/cas melange/recipe",
 	"melange/sandbox":        "shared/filetree",
-	"melange/plugin":         "shared/atomicfile",
+	"melange/plugin":         "shared/atomicfile pipelines",
 	"melange/scan":           "shared/filetree",
 	"melange/lint":           "shared/filetree shared/document",
 	"melange/testshell":      "shared/apk shared/filetree",

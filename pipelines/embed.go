@@ -29,6 +29,7 @@ var Programs = map[string]int{
 	"split/locales":  1,
 	"split/manpages": 1,
 	"split/static":   1,
+	"strip":          1,
 }
 
 //go:embed wasm

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 
 	"github.com/tetratelabs/wazero"
@@ -50,7 +51,9 @@ func run(ctx context.Context, text string) error {
 	if err != nil {
 		return err
 	}
+	gc := debug.SetGCPercent(-1) // until the module runs next to nothing becomes garbage
 	runtime, program, err := load(ctx, filepath.Dir(moduleFile(r.Store, r.Digest)), module)
+	debug.SetGCPercent(gc)
 	if err != nil {
 		return err
 	}

@@ -27,6 +27,7 @@ var programs = map[string]func(args []string) error{
 	"split/locales":  splitFolders("split/locales", translations),
 	"split/manpages": splitFolders("split/manpages", manualPages),
 	"split/static":   splitStatic,
+	"strip":          strip,
 }
 
 func main() {

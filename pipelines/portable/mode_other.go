@@ -3,21 +3,18 @@
 package main
 
 import (
-	"io/fs"
 	"os"
 	"syscall"
 )
 
-// copyMode gives a file or folder the permissions of another.
-func copyMode(from, to string) error {
-	info, err := os.Lstat(from)
-	if err != nil {
-		return err
-	}
-	return os.Chmod(to, info.Mode()&(fs.ModePerm|fs.ModeSetuid|fs.ModeSetgid|fs.ModeSticky))
+// modeOf reads the permissions of a file or folder, as Unix has them. Links are not followed.
+func modeOf(name string) (uint32, error) {
+	var s syscall.Stat_t
+	err := syscall.Lstat(name, &s)
+	return uint32(s.Mode) & 0o7777, os.NewSyscallError("lstat", err)
 }
 
-// setMode sets permissions, as Unix has them.
+// setMode sets permissions.
 func setMode(name string, bits uint32) error {
 	return os.NewSyscallError("chmod", syscall.Chmod(name, bits))
 }

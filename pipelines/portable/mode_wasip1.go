@@ -1,8 +1,6 @@
 package main
 
-import (
-	"fmt"
-)
+import "fmt"
 
 // WASI has no permissions of files; melange has these beside it.
 
@@ -12,16 +10,16 @@ func fileMode(name string) int32
 //go:wasmimport distro set_file_mode
 func setFileMode(name string, bits uint32) int32
 
-// copyMode gives a file or folder the permissions of another.
-func copyMode(from, to string) error {
-	bits := fileMode(from)
+// modeOf reads the permissions of a file or folder, as Unix has them. Links are not followed.
+func modeOf(name string) (uint32, error) {
+	bits := fileMode(name)
 	if bits < 0 {
-		return fmt.Errorf("the permissions of %s cannot be read", from)
+		return 0, fmt.Errorf("the permissions of %s cannot be read", name)
 	}
-	return setMode(to, uint32(bits))
+	return uint32(bits), nil
 }
 
-// setMode sets permissions, as Unix has them.
+// setMode sets permissions.
 func setMode(name string, bits uint32) error {
 	if setFileMode(name, bits) < 0 {
 		return fmt.Errorf("the permissions of %s cannot be set", name)

@@ -112,7 +112,8 @@ func merge(from, to string) error {
 			return err
 		}
 	}
-	return errors.Join(copyMode(from, to), os.Remove(from))
+	bits, err := modeOf(from)
+	return errors.Join(err, setMode(to, bits), os.Remove(from))
 }
 
 // removeEmpty removes a folder if nothing is in it.

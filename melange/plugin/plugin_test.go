@@ -1,0 +1,176 @@
+package plugin
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"distro.internal/pipelines"
+)
+
+func TestMain(m *testing.M) {
+	Main()
+	os.Exit(m.Run())
+}
+
+// module is that of the built-in programs.
+func module(t testing.TB) []byte {
+	t.Helper()
+	data, err := pipelines.Module()
+	if err != nil {
+		t.Skip(err)
+	}
+	return data
+}
+
+func add(t testing.TB, s *Store, data []byte) string {
+	t.Helper()
+	digest, err := s.Add(t.Context(), data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return digest
+}
+
+// command is a process that runs the module; without a sandbox around it.
+func command(t testing.TB, r Run) *exec.Cmd {
+	t.Helper()
+	args, err := r.Command()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Args = args
+	return cmd
+}
+
+// TestDamagedStore: a module that is not what it was does not run; machine code that is not is made anew.
+func TestDamagedStore(t *testing.T) {
+	s := &Store{Dir: t.TempDir()}
+	r := Run{Store: s.Dir, Digest: add(t, s, module(t)), Args: []string{"perl/cleanup", "--dir=" + t.TempDir()}, Root: t.TempDir()}
+	r.Dir = r.Root
+	r.Args[1] = "--dir=" + r.Root
+	left := filepath.Join(r.Root, ".packlist")
+	for _, damage := range []func(file string, d fs.DirEntry) error{
+		func(string, fs.DirEntry) error { return nil },
+		func(file string, d fs.DirEntry) error {
+			if filepath.Ext(file) == ".wasm" {
+				return nil
+			}
+			return os.Truncate(file, 1000)
+		},
+	} {
+		err := filepath.WalkDir(s.Dir, func(file string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			return damage(file, d)
+		})
+		if err := errors.Join(err, os.WriteFile(left, nil, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := command(t, r).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		if _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is still there: %v", left, err)
+		}
+	}
+	if err := os.Truncate(moduleFile(s.Dir, r.Digest), 1000); err != nil {
+		t.Fatal(err)
+	}
+	out, err := command(t, r).CombinedOutput()
+	if err == nil || string(out) != fmt.Sprintf("module %s is not what it was in the store\n", r.Digest) {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// BenchmarkStart is a built-in program that finds nothing to do, from the start of its process to its end. Beside it, the
+// same for /bin/sh, which every step needed before.
+func BenchmarkStart(b *testing.B) {
+	s := &Store{Dir: b.TempDir()}
+	root := b.TempDir()
+	r := Run{Store: s.Dir, Digest: add(b, s, module(b)), Args: []string{"perl/cleanup", "--dir=" + root}, Root: root, Dir: root}
+	var shell, cpu time.Duration
+	for b.Loop() {
+		cmd := command(b, r)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			b.Fatalf("%v: %s", err, out)
+		}
+		cpu += cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+		b.StopTimer()
+		begin := time.Now()
+		if err := exec.Command("/bin/sh", "-c", "find "+root+" -name .packlist").Run(); err != nil {
+			b.Fatal(err)
+		}
+		shell += time.Since(begin)
+		b.StartTimer()
+	}
+	b.ReportMetric(float64(cpu.Nanoseconds())/float64(b.N), "cpu-ns/op")
+	b.ReportMetric(float64(shell.Nanoseconds())/float64(b.N), "sh-ns/op")
+}
+
+// BenchmarkStrip strips copies of the machine's own programs, and has the strip of binutils do the same.
+func BenchmarkStrip(b *testing.B) {
+	strip, err := exec.LookPath("strip")
+	if err != nil {
+		b.Skip("there is no strip to compare with")
+	}
+	s := &Store{Dir: b.TempDir()}
+	digest := add(b, s, module(b))
+	var files []string
+	var bytes int64
+	var theirs time.Duration
+	for b.Loop() {
+		b.StopTimer()
+		root, other := b.TempDir(), b.TempDir()
+		if files, bytes, err = copies(root, other); err != nil {
+			b.Fatal(err)
+		}
+		begin := time.Now()
+		if err := exec.Command(strip, append([]string{"-g"}, files...)...).Run(); err != nil {
+			b.Fatal(err)
+		}
+		theirs += time.Since(begin)
+		r := Run{Store: s.Dir, Digest: digest, Root: root, Dir: root, Args: []string{"strip", "--dir=" + root, "--arch=x86_64"}}
+		b.StartTimer()
+		if out, err := command(b, r).CombinedOutput(); err != nil {
+			b.Fatalf("%v: %s", err, out)
+		}
+	}
+	b.SetBytes(bytes)
+	b.ReportMetric(float64(b.Elapsed())/float64(theirs), "of-binutils")
+}
+
+// copies puts the tests' own program, which has all its symbols, and some of the machine's into two folders. It lists
+// those of the second.
+func copies(folders ...string) (files []string, bytes int64, err error) {
+	names, err := filepath.Glob("/usr/bin/*")
+	if err != nil {
+		return nil, 0, err
+	}
+	names = append(names[:min(len(names), 300)], "/proc/self/exe")
+	for _, name := range slices.Backward(names) {
+		data, err := os.ReadFile(name)
+		if err != nil || len(data) < 4 || string(data[:4]) != "\x7fELF" {
+			continue
+		}
+		bytes += int64(len(data))
+		for i, folder := range folders {
+			file := filepath.Join(folder, filepath.Base(name))
+			if err := os.WriteFile(file, data, 0o755); err != nil {
+				return nil, 0, err
+			}
+			if i == len(folders)-1 {
+				files = append(files, file)
+			}
+		}
+	}
+	return files, bytes, nil
+}

@@ -1,0 +1,232 @@
+package main
+
+import (
+	machine "debug/elf"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"distro.internal/pipelines/portable/elf"
+)
+
+// arch is this machine's.
+var arch = map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
+
+// corpusVariable names folders, with colons between them, whose files are all compared. Without it only some are.
+const corpusVariable = "STRIP_CORPUS"
+
+// TestStripLikeBinutils: of the machine's own programs and libraries the strip of binutils leaves the same sections and
+// symbols, and as many bytes but for one in a hundred.
+func TestStripLikeBinutils(t *testing.T) {
+	program, err := exec.LookPath("strip")
+	if err != nil {
+		t.Skip("there is no strip to compare with")
+	}
+	for _, opts := range []string{"-g", "--strip-unneeded", "--strip-all"} {
+		t.Run(opts, func(t *testing.T) {
+			options, err := stripOptions([]string{opts})
+			if err != nil {
+				t.Fatal(err)
+			}
+			theirs := filepath.Join(t.TempDir(), "theirs")
+			for _, file := range corpus(t) {
+				if out, err := exec.Command(program, opts, "-o", theirs, file).CombinedOutput(); err != nil {
+					t.Logf("%s: %v: %s", file, err, out)
+					continue
+				}
+				compare(t, file, options, theirs)
+			}
+		})
+	}
+}
+
+// corpus lists files for this machine.
+func corpus(t *testing.T) []string {
+	files := samples(t)
+	folders, most := []string{"/usr/bin", "/usr/lib"}, 8
+	if list := os.Getenv(corpusVariable); list != "" {
+		folders, most = filepath.SplitList(list), 1<<30
+	}
+	for _, folder := range folders {
+		n := 0
+		filepath.WalkDir(folder, func(file string, d fs.DirEntry, err error) error {
+			if err != nil || !d.Type().IsRegular() || n == most {
+				return nil
+			}
+			if f, err := machine.Open(file); err == nil {
+				if (f.Type == machine.ET_DYN || f.Type == machine.ET_EXEC) && f.Machine == machines[arch] {
+					files = append(files, file)
+					n++
+				}
+				f.Close()
+			}
+			return nil
+		})
+	}
+	return files
+}
+
+const source = `
+#include <stdio.h>
+static int once(int x) { return x + 1; }
+int twice(int x) { return once(once(x)); }
+int main(void) { printf("%d\n", twice(40)); return 0; }
+`
+
+// samples are programs with everything in them, when the machine has a compiler.
+func samples(t *testing.T) []string {
+	cc, err := exec.LookPath("cc")
+	if err != nil {
+		return nil
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "x.c"), []byte(source), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var files []string
+	for i, flags := range []string{"-g", "-g -no-pie", "-g -static", "-g -shared -fPIC", "-g -Wl,-q", "-g3 -gz"} {
+		file := filepath.Join(dir, fmt.Sprintf("sample%d", i))
+		cmd := exec.Command(cc, append(strings.Fields(flags), "-o", file, "x.c")...)
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Logf("cc %s: %s", flags, out)
+			continue
+		}
+		files = append(files, file)
+	}
+	return files
+}
+
+func compare(t *testing.T, file string, o elf.Options, theirs string) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stripped, err := elf.Strip(data, o)
+	if err != nil {
+		t.Errorf("%s: %v", file, err)
+		return
+	}
+	ours := filepath.Join(t.TempDir(), "ours")
+	if err := os.WriteFile(ours, stripped, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	want, got := outline(t, theirs), outline(t, ours)
+	for i := range max(len(want), len(got)) {
+		if i >= len(want) || i >= len(got) || want[i] != got[i] {
+			t.Errorf("%s: line %d of its outline differs: want %q, got %q", file, i, at(want, i), at(got, i))
+			break
+		}
+	}
+	info, err := os.Stat(theirs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := int64(len(stripped)) - info.Size(); d*100 > info.Size() || -d*100 > info.Size() {
+		t.Errorf("%s: %d bytes, and %d from binutils", file, len(stripped), info.Size())
+	}
+}
+
+func at(list []string, i int) string {
+	if i < len(list) {
+		return list[i]
+	}
+	return "nothing"
+}
+
+// outline is what a file has: segments, sections and symbols. Where sections lie that are not loaded is left out, and what
+// binutils says of symbols of the linker beside variables of threads.
+func outline(t *testing.T, file string) []string {
+	f, err := machine.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var lines []string
+	for _, p := range f.Progs {
+		lines = append(lines, fmt.Sprintf("%v %v %#x %#x", p.Type, p.Flags, p.Vaddr, p.Memsz))
+	}
+	for _, s := range f.Sections {
+		size := s.Size
+		if s.Type == machine.SHT_STRTAB && s.Flags&machine.SHF_ALLOC == 0 {
+			size = 0
+		}
+		lines = append(lines, fmt.Sprintf("%s %v %v %#x %d %d", s.Name, s.Type, s.Flags&^machine.SHF_INFO_LINK, s.Addr, size, s.Entsize))
+	}
+	symbols, err := f.Symbols()
+	if err != nil && !errors.Is(err, machine.ErrNoSymbols) {
+		t.Fatal(err)
+	}
+	for _, s := range symbols {
+		lines = append(lines, fmt.Sprintf("%s %v %#x %d %d", s.Name, machine.ST_BIND(s.Info), s.Value, s.Size, s.Section))
+	}
+	return lines
+}
+
+// TestStripFiles: what is stripped still runs; other names, modes and what is not for this machine stay.
+func TestStripFiles(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string, mode os.FileMode) {
+		name = filepath.Join(dir, name)
+		if err := errors.Join(os.WriteFile(name, []byte(text), 0o644), os.Chmod(name, mode)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	own := filepath.Join(dir, "own")
+	write("main.go", "package main\nfunc main() { println(\"runs\") }\n", 0o644)
+	for name, goarch := range map[string]string{"own": runtime.GOARCH, "foreign": "s390x"} {
+		cmd := exec.Command("go", "build", "-o", filepath.Join(dir, name), filepath.Join(dir, "main.go"))
+		cmd.Env = append(os.Environ(), "GOOS=linux", "CGO_ENABLED=0", "GOARCH="+goarch)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	write("script", "#!/bin/sh\n", 0o755)
+	write("cut", "\x7fELF", 0o755)
+	must(t, os.Link(own, filepath.Join(dir, "other-name")), os.Chmod(own, 0o555|os.ModeSetuid), os.Symlink("own", filepath.Join(dir, "link")))
+	before, foreign := size(t, own), size(t, filepath.Join(dir, "foreign"))
+	must(t, strip([]string{"--dir=" + dir, "--arch=" + arch, "--opts=-s"}))
+
+	if n := size(t, own); n >= before {
+		t.Errorf("it had %d bytes, and has %d", before, n)
+	}
+	if n := size(t, filepath.Join(dir, "foreign")); n != foreign {
+		t.Errorf("the program of another machine had %d bytes, and has %d", foreign, n)
+	}
+	a, errA := os.Stat(own)
+	b, errB := os.Stat(filepath.Join(dir, "other-name"))
+	must(t, errA, errB)
+	if !os.SameFile(a, b) || a.Mode() != 0o555|os.ModeSetuid {
+		t.Errorf("it has mode %v, and is no longer the file of its other name", a.Mode())
+	}
+	if out, err := exec.Command(own).CombinedOutput(); err != nil || string(out) != "runs\n" {
+		t.Errorf("%v, %q", err, out)
+	}
+	f, err := machine.Open(own)
+	must(t, err)
+	defer f.Close()
+	if slices.ContainsFunc(f.Sections, func(s *machine.Section) bool { return s.Name == ".symtab" }) {
+		t.Error("it has symbols")
+	}
+}
+
+func size(t *testing.T, name string) int64 {
+	t.Helper()
+	info, err := os.Stat(name)
+	must(t, err)
+	return info.Size()
+}
+
+func must(t *testing.T, errs ...error) {
+	t.Helper()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+}
