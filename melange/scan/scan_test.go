@@ -151,11 +151,14 @@ func object(attributes []string) []byte {
 	}
 	var dyn []elf.Dyn64
 	var interp []byte
+	var lost uint64
 	for _, a := range attributes {
 		key, value, _ := strings.Cut(a, "=")
 		switch key {
 		case "interp":
 			interp = append([]byte(value), 0)
+		case "lost": // an interpreter whose name is beyond the end
+			interp, lost = append([]byte(value), 0), 1<<20
 		case "soname":
 			dyn = append(dyn, elf.Dyn64{Tag: int64(elf.DT_SONAME), Val: str(value)})
 		case "needed":
@@ -178,7 +181,7 @@ func object(attributes []string) []byte {
 	p := elf.Prog64{Type: uint32(elf.PT_NULL)}
 	if interp != nil {
 		h.Phnum = 1
-		p = elf.Prog64{Type: uint32(elf.PT_INTERP), Off: interpAt, Filesz: uint64(len(interp))}
+		p = elf.Prog64{Type: uint32(elf.PT_INTERP), Off: interpAt + lost, Filesz: uint64(len(interp))}
 	}
 	var out bytes.Buffer
 	for _, part := range []any{h, p, interp, dynamic.Bytes(), strtab, []elf.Section64{
