@@ -57,6 +57,9 @@ func (m *machine) runShowPackages(ctx context.Context, o *options, config, forma
 	if named, ok := packageFormats[format]; ok {
 		format = named
 	}
+	if !strings.Contains(format, "{{") {
+		return fmt.Errorf("--format %s: neither a template nor one of %s", format, strings.Join(slices.Sorted(maps.Keys(packageFormats)), ", "))
+	}
 	line, err := template.New("format").Option("missingkey=error").Parse(format)
 	if err != nil {
 		return fmt.Errorf("--format: %w", err)

@@ -14,7 +14,8 @@ import (
 const maxInfo = 16 << 20
 
 // ParseInfo reads the text of .PKGINFO. Keys that apk does not know are passed
-// over. License lines are joined by " AND ".
+// over. License lines are joined by " AND ", with
+// parentheses where an alternative would be torn apart.
 func ParseInfo(r io.Reader) (*Package, error) {
 	data, err := io.ReadAll(io.LimitReader(r, maxInfo+1))
 	if err != nil {
@@ -66,7 +67,7 @@ func (p *Package) setInfo(key, value string) (err error) {
 		p.Commit = value
 	case "license":
 		if p.License != "" && value != "" {
-			value = p.License + " AND " + value
+			value = operand(p.License) + " AND " + operand(value)
 		}
 		p.License = value
 	case "depend":
@@ -106,6 +107,19 @@ func appendDependencies(deps []Dependency, s string) ([]Dependency, error) {
 }
 
 // parseNumber reads an unsigned decimal number.
+// operand returns a license expression as a part of one that is joined by AND,
+// which binds closer than OR.
+func operand(license string) string {
+	depth := 0
+	for word := range strings.FieldsSeq(license) {
+		if depth == 0 && strings.EqualFold(word, "or") {
+			return "(" + license + ")"
+		}
+		depth += strings.Count(word, "(") - strings.Count(word, ")")
+	}
+	return license
+}
+
 func parseNumber(s string, limit uint64) (int64, error) {
 	n, err := strconv.ParseUint(s, 10, 63)
 	if err != nil || n > limit {

@@ -57,6 +57,24 @@ func TestInfo(t *testing.T) {
 	}
 }
 
+func TestLicenses(t *testing.T) {
+	for lines, want := range map[string]string{
+		"MIT\nZlib":                       "MIT AND Zlib",
+		"MIT OR Zlib\nBSD":                "(MIT OR Zlib) AND BSD",
+		"BSD\nMIT OR Zlib\nISC":           "BSD AND (MIT OR Zlib) AND ISC",
+		"(MIT OR Zlib) AND BSD\nISC":      "(MIT OR Zlib) AND BSD AND ISC",
+		"(MIT OR Zlib)\n(ISC OR BSD)":     "(MIT OR Zlib) AND (ISC OR BSD)",
+		"(MIT AND Zlib) OR ISC\nBSD":      "((MIT AND Zlib) OR ISC) AND BSD",
+		"MIT OR Zlib":                     "MIT OR Zlib",
+		"\nLicenseRef-OR\nLicenseRef-ORB": "LicenseRef-OR AND LicenseRef-ORB",
+	} {
+		text := "pkgname = a\npkgver = 1\nlicense = " + strings.ReplaceAll(lines, "\n", "\nlicense = ") + "\n"
+		if p, err := ParseInfo(strings.NewReader(text)); err != nil || p.License != want {
+			t.Errorf("%q: %v, %v, want %s", lines, p, err, want)
+		}
+	}
+}
+
 // What other builders write: comments, several licences, lists in one line,
 // keys we have no use for.
 func TestForeignInfo(t *testing.T) {
