@@ -29,6 +29,7 @@ var mayImport = map[string]string{
 	"melange/scan":           "shared/filetree",
 	"melange/lint":           "shared/filetree shared/document",
 	"melange/testshell":      "shared/apk shared/filetree",
+	"melange/convert":        "shared/document",
 	"melange/upstream":       "shared/document shared/apk melange/recipe melange/source",
 	"melange/build":          "shared melange/recipe melange/source melange/sandbox melange/plugin melange/scan melange/lint pipelines",
 	"melange/build/peer":     "shared/apk",

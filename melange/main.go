@@ -66,7 +66,7 @@ func run(ctx context.Context, s surroundings, args []string) int {
 	}
 	root.PersistentFlags().StringVar(&level, "log-level", "warn", "what is logged on stderr: debug, info, warn, error")
 	for _, command := range []func(surroundings) *cobra.Command{
-		buildCommand, bumpCommand, compileCommand, indexCommand, keygenCommand, licenseCheckCommand, lintCommand, packageVersionCommand, pipelinesCommand, queryCommand, rebuildCommand, scanCommand, shellCommand, signCommand, signIndexCommand, sourceCommand, testCommand, updateCacheCommand, updateCommand, versionCommand,
+		buildCommand, bumpCommand, compileCommand, convertCommand, indexCommand, keygenCommand, licenseCheckCommand, lintCommand, packageVersionCommand, pipelinesCommand, queryCommand, rebuildCommand, scanCommand, shellCommand, signCommand, signIndexCommand, sourceCommand, testCommand, updateCacheCommand, updateCommand, versionCommand,
 	} {
 		root.AddCommand(command(s))
 	}

@@ -105,6 +105,18 @@ func TestEditRefuses(t *testing.T) {
 	}
 }
 
+func TestQuote(t *testing.T) {
+	for value, want := range map[string]string{
+		"a b": "a b", "1.2.3": "1.2.3", "1.2": `"1.2"`, "yes": "yes", "true": `"true"`, "": `""`, "a: b": `"a: b"`, "a #b": `"a #b"`,
+		" a": `" a"`, "- a": `"- a"`, "*a": `"*a"`, "!a": `"!a"`, "a\nb": `"a\nb"`, "~": `"~"`, "'a": `"'a"`, "12e34": `"12e34"`, "[a": `"[a"`,
+		"${{package.version}}": "${{package.version}}", "&x a": `"&x a"`, "null": `"null"`,
+	} {
+		if got := Quote(value); got != want {
+			t.Errorf("%q: %s, want %s", value, got, want)
+		}
+	}
+}
+
 func edit(t *testing.T, text string) *Editor {
 	t.Helper()
 	doc, err := Parse("f.yaml", []byte(text))

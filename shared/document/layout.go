@@ -343,3 +343,19 @@ func literal(value, indent string, last bool) string {
 	}
 	return b.String()
 }
+
+// Quote spells a text for a file that is written anew: as it is where every reader takes it for that text, else in double
+// quotes.
+func Quote(value string) string {
+	if power.MatchString(value) || strings.ContainsAny(value, "\n\r") {
+		return quoted(value)
+	}
+	doc, err := Parse("", []byte("a: "+value+"\n"))
+	if err != nil || len(doc.root.Content) != 2 {
+		return quoted(value)
+	}
+	if n := doc.root.Content[1]; n.Kind != yaml.ScalarNode || n.Tag != "!!str" || n.Style != 0 || n.Value != value || n.Anchor != "" {
+		return quoted(value)
+	}
+	return value
+}
