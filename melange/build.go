@@ -23,6 +23,7 @@ type buildOptions struct {
 	shell              bool
 	keep               keepFlag
 	from               int
+	provenance         bool
 }
 
 func buildCommand(s surroundings) *cobra.Command {
@@ -42,6 +43,7 @@ func buildCommand(s surroundings) *cobra.Command {
 	f.StringVar(&o.signingKey, "signing-key", "", "private key to sign packages and index with")
 	f.BoolVar(&o.shell, "shell", false, "when a step fails, open a shell where it failed")
 	o.keep.register(f)
+	f.BoolVar(&o.provenance, "generate-provenance", false, "write SLSA provenance beside each package: how and of what it was made, signed with the same key")
 	f.IntVar(&o.from, "from-step", 0, "go on from this step in the kept workspace, without running those before it")
 	return c
 }
@@ -62,14 +64,22 @@ func (o *buildOptions) build(ctx context.Context, s surroundings, file string) e
 	if o.from != 0 && (o.from < 1 || len(plans) != 1) {
 		return errors.New("--from-step is the number of a step, counted from 1, of one recipe for one architecture")
 	}
+	if o.from != 0 && o.provenance {
+		return errors.New("--generate-provenance is for builds from the beginning: who knows what was done in a kept workspace?")
+	}
 	seal, err := o.seal()
+	if err != nil {
+		return err
+	}
+	key, err := provenanceKey(o.signingKey)
 	if err != nil {
 		return err
 	}
 	change := repository.Change{Add: map[apk.Arch][]repository.Addition{}}
 	var files []string
+	var statements []statement
 	for _, plan := range plans {
-		result, err := o.buildPlan(ctx, s, builder, file, plan)
+		job, result, err := o.buildPlan(ctx, s, builder, file, plan)
 		if err != nil {
 			return err
 		}
@@ -79,12 +89,26 @@ func (o *buildOptions) build(ctx context.Context, s surroundings, file string) e
 				return err
 			}
 			change.Add[plan.Arch] = append(change.Add[plan.Arch], repository.Addition{Package: info, File: path})
-			files = append(files, filepath.Join(o.outDir, string(plan.Arch), info.FileName()))
+			published := filepath.Join(o.outDir, string(plan.Arch), info.FileName())
+			files = append(files, published)
+			if !o.provenance {
+				continue
+			}
+			st, err := provenance(job, path, published, key)
+			if err != nil {
+				return err
+			}
+			statements = append(statements, st)
 		}
 	}
 	r := repository.Repository{Dir: o.outDir, Signer: seal.Signer}
 	if _, err := r.Publish(ctx, change); err != nil {
 		return err
+	}
+	for _, st := range statements {
+		if err := st.write(); err != nil {
+			return err
+		}
 	}
 	for _, file := range files {
 		fmt.Fprintln(s.stdout, file)
@@ -104,19 +128,15 @@ func (o *buildOptions) seal() (build.Seal, error) {
 }
 
 // buildPlan builds for one architecture, with the steps' output on stderr and in a log.
-func (o *buildOptions) buildPlan(ctx context.Context, s surroundings, b *build.Builder, file string, plan *recipe.Plan) (_ *build.Result, err error) {
-	job, err := o.job(ctx, file, plan)
-	if err != nil {
-		return nil, err
+func (o *buildOptions) buildPlan(ctx context.Context, s surroundings, b *build.Builder, file string, plan *recipe.Plan) (job build.Job, _ *build.Result, err error) {
+	if job, err = o.job(ctx, file, plan); err != nil {
+		return job, nil, err
 	}
 	job.Keep, job.From = o.keep.when(), o.from
 	if o.from > 0 && job.Keep == build.KeepNever {
 		job.Keep = build.KeepFailed
 	}
-	log, err := openStepLog(o.cacheDir, job)
-	if err != nil {
-		return nil, err
-	}
+	log := newStepLog(o.cacheDir, job)
 	defer func() { err = errors.Join(err, log.Close()) }()
 	out := io.MultiWriter(s.stderr, log)
 	job.Log, job.OnStep = out, announce(out, plan)
@@ -136,7 +156,7 @@ func (o *buildOptions) buildPlan(ctx context.Context, s surroundings, b *build.B
 	if err == nil && job.Keep == build.KeepAlways {
 		fmt.Fprintf(s.stderr, "kept: melange shell --kept %s%s\n", job.KeptName(), s.cacheFlag(o.cacheDir))
 	}
-	return result, err
+	return job, result, err
 }
 
 // keepFlag says when workspaces are kept.

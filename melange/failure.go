@@ -94,28 +94,43 @@ func without(args []string, flag string) []string {
 	return rest
 }
 
-// A stepLog is the file that steps print to, for each package the last time that it was built.
+// A stepLog is the file that steps print to. It is made when something is printed, so that of each package there is the
+// log of when its steps last ran.
 type stepLog struct {
 	name, cache string
 	file        *os.File
 }
 
-func openStepLog(cache string, job build.Job) (*stepLog, error) {
-	l := &stepLog{name: filepath.Join(cache, "logs", filepath.FromSlash(job.KeptName())+".log"), cache: cache}
-	err := os.MkdirAll(filepath.Dir(l.name), 0o755)
-	if err != nil {
-		return nil, err
-	}
-	l.file, err = os.Create(l.name)
-	return l, err
+func newStepLog(cache string, job build.Job) *stepLog {
+	return &stepLog{name: filepath.Join(cache, "logs", filepath.FromSlash(job.KeptName())+".log"), cache: cache}
 }
 
-func (l *stepLog) Write(p []byte) (int, error) { return l.file.Write(p) }
-func (l *stepLog) Close() error                { return l.file.Close() }
+func (l *stepLog) Write(p []byte) (int, error) {
+	if l.file == nil {
+		err := os.MkdirAll(filepath.Dir(l.name), 0o755)
+		if err == nil {
+			l.file, err = os.Create(l.name)
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	return l.file.Write(p)
+}
+
+func (l *stepLog) Close() error {
+	if l.file == nil {
+		return nil
+	}
+	return l.file.Close()
+}
 
 // tail is the last lines of the log.
 func (l *stepLog) tail(n int) []string {
 	const most = 64 << 10
+	if l.file == nil {
+		return nil
+	}
 	info, err := l.file.Stat()
 	if err != nil {
 		return nil

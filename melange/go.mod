@@ -5,6 +5,9 @@ go 1.26.0
 require (
 	distro.internal/shared v0.0.0
 	github.com/google/licensecheck v0.3.1
+	github.com/in-toto/attestation v1.2.0
+	github.com/secure-systems-lab/go-securesystemslib v0.11.1
+	google.golang.org/protobuf v1.36.11
 )
 
 require go.yaml.in/yaml/v3 v3.0.6 // indirect

@@ -47,7 +47,7 @@ func TestScript(t *testing.T) {
 			}
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"edit": edit, "install": install, "control": control, "module": module, "tags": tags},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"attested": attested, "edit": edit, "install": install, "control": control, "module": module, "tags": tags},
 		Condition: func(name string) (bool, error) {
 			if name != "static" {
 				return false, fmt.Errorf("condition %s is not known", name)

@@ -113,18 +113,31 @@ func (e envelope) signed() []byte {
 	return b.Bytes()
 }
 
-// Bundle signs the statement.
-func (s *Signer) Bundle(st Statement) ([]byte, error) {
-	payload, err := st.Encode()
+// Envelope signs the statement, in nothing but a DSSE envelope.
+func (s *Signer) Envelope(st Statement) ([]byte, error) {
+	e, err := s.envelope(st)
 	if err != nil {
 		return nil, err
 	}
-	e := envelope{Payload: payload, PayloadType: MediaTypeStatement}
+	return marshal(e)
+}
+
+func (s *Signer) envelope(st Statement) (e envelope, err error) {
+	if e.Payload, err = st.Encode(); err != nil {
+		return e, err
+	}
+	e.PayloadType = MediaTypeStatement
 	sig, err := s.Sign(e.signed())
+	e.Signatures = []signature{{sig}}
+	return e, err
+}
+
+// Bundle signs the statement, in an envelope that says by whose key.
+func (s *Signer) Bundle(st Statement) ([]byte, error) {
+	e, err := s.envelope(st)
 	if err != nil {
 		return nil, err
 	}
-	e.Signatures = []signature{{sig}}
 	hint, err := s.Key().hint()
 	if err != nil {
 		return nil, err
