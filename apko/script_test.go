@@ -51,6 +51,9 @@ func TestScript(t *testing.T) {
 			modern := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(true)))
 			e.Defer(modern.Close)
 			e.Setenv("REFERRERS", strings.TrimPrefix(modern.URL, "http://")) // a registry that lists referrers
+			closed := httptest.NewServer(guarded(registry.New(registry.Logger(log.New(io.Discard, "", 0)))))
+			e.Defer(closed.Close)
+			e.Setenv("GUARDED", strings.TrimPrefix(closed.URL, "http://"))
 			e.Setenv("HOME", e.WorkDir)
 			files := httptest.NewServer(guarded(http.FileServer(http.Dir(e.WorkDir))))
 			e.Defer(files.Close)
@@ -68,6 +71,7 @@ func TestScript(t *testing.T) {
 func guarded(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if user, password, _ := r.BasicAuth(); user != "me" || password != "s3cret" {
+			w.Header().Set("WWW-Authenticate", "Basic")
 			http.Error(w, "who are you?", http.StatusUnauthorized)
 			return
 		}
