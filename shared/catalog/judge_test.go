@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -32,7 +33,7 @@ var (
 	ownAPKO   = flag.String("own-apko", "", "`program` apko of this workspace, likewise")
 	entries   = flag.Int("entries", 150000, "`number` of entries of the index")
 	wanted    = flag.Int("wanted", 50, "`number` of packages to solve")
-	runs      = flag.Int("runs", 7, "`number` of runs, of which the best counts")
+	runs      = flag.Int("runs", 7, "`number` of runs, of which the median counts")
 )
 
 // child names the environment variable that makes a process of this test do one
@@ -240,7 +241,7 @@ func TestCost(t *testing.T) {
 	if *ownAPKO != "" {
 		list = append(list, contender{"apko, cold", apko(*ownAPKO, freshCache), false}, contender{"apko, warm", apko(*ownAPKO, func() string { return s.file("warm-own") }), false})
 	}
-	best := make([]cost, len(list))
+	costs := make([][]cost, len(list))
 	for round := range *runs + 1 { // the first warms up
 		for i, c := range list {
 			k, out, err := measure(t, c.run())
@@ -253,21 +254,35 @@ func TestCost(t *testing.T) {
 			case err != nil && round == 0:
 				t.Logf("%s refuses, which is measured all the same: %.300v", c.name, err)
 			}
-			if round < 2 {
-				best[i] = k
+			if round > 0 {
+				costs[i] = append(costs[i], k)
 			}
-			best[i] = cost{min(best[i].wall, k.wall), min(best[i].cpu, k.cpu), max(best[i].memory, k.memory)}
 		}
 	}
+	medians := make([]cost, len(list))
+	for i := range list {
+		medians[i] = median(costs[i])
+	}
 	for i, c := range list {
-		b := best[i]
+		b := medians[i]
 		t.Logf("%-22s %6.1f ms wall, %6.1f ms processor, %6.1f MB", c.name, ms(b.wall), ms(b.cpu), float64(b.memory)/1024)
 		for j, o := range list[2:] {
-			r := best[2+j]
+			r := medians[2+j]
 			if i < 2 {
 				t.Logf("%-22s %6.3f of the wall, %6.3f of the processor, %6.3f of the memory of %s", "", ratio(b.wall, r.wall), ratio(b.cpu, r.cpu), ratio(b.memory, r.memory), o.name)
 			}
 		}
+	}
+}
+
+// median is of the times; of the memory it is the most.
+func median(list []cost) cost {
+	half := len(list) / 2
+	by := func(compare func(a, b cost) int) cost { return slices.SortedFunc(slices.Values(list), compare)[half] }
+	return cost{
+		wall:   by(func(a, b cost) int { return cmp.Compare(a.wall, b.wall) }).wall,
+		cpu:    by(func(a, b cost) int { return cmp.Compare(a.cpu, b.cpu) }).cpu,
+		memory: slices.MaxFunc(list, func(a, b cost) int { return cmp.Compare(a.memory, b.memory) }).memory,
 	}
 }
 
