@@ -48,32 +48,49 @@ const worthKeeping = 256 << 10
 
 // Open returns the universe of some repositories, in their order, for an
 // architecture. Chosen.Repository counts the sources. It is kept in the
-// client's cache, if that has a directory.
+// client's cache, if that has a directory; and so is that of each large one
+// alone, so that where one has changed the others are not read again.
 func Open(ctx context.Context, client *repository.Client, arch apk.Arch, sources ...Source) (*solve.Universe, error) {
 	indexes, err := snapshots(ctx, client, arch, sources)
 	if err != nil {
 		return nil, err
 	}
-	if client.Cache == "" || size(indexes) < worthKeeping {
-		u, _, err := compile(ctx, arch, sources, indexes)
-		return u, err
+	u, _, err := market{client, arch}.open(ctx, sources, indexes)
+	return u, err
+}
+
+// A market is where the packages for an architecture are.
+type market struct {
+	client *repository.Client
+	arch   apk.Arch
+}
+
+// open also returns the generation of each index.
+func (m market) open(ctx context.Context, sources []Source, indexes []*repository.Snapshot) (*solve.Universe, []int64, error) {
+	if !m.keeps(indexes...) {
+		return m.compile(ctx, sources, indexes)
 	}
-	shelf := shelf{filepath.Join(client.Cache, "universes")}
-	if u, err := fromShelf(shelf, arch, sources, indexes); err == nil {
-		return u, nil
+	shelf := shelf{filepath.Join(m.client.Cache, "universes")}
+	if u, generations, err := m.take(shelf, sources, indexes); err == nil {
+		return u, generations, nil
 	}
-	u, generations, err := compile(ctx, arch, sources, indexes)
+	u, generations, err := m.compile(ctx, sources, indexes)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	// It was only now that the digests became those of what was verified.
-	err = shelf.put(key(arch, sources, indexes), func(w io.Writer) error {
+	err = shelf.put(key(m.arch, sources, indexes), func(w io.Writer) error {
 		return errors.Join(binary.Write(w, binary.NativeEndian, generations), u.Encode(w))
 	})
-	if err != nil && client.Log != nil {
-		client.Log(fmt.Sprintf("keeping compiled indexes: %v", err))
+	if err != nil && m.client.Log != nil {
+		m.client.Log(fmt.Sprintf("keeping compiled indexes: %v", err))
 	}
-	return u, nil
+	return u, generations, nil
+}
+
+// keeps reports whether what is made of the indexes is kept.
+func (m market) keeps(indexes ...*repository.Snapshot) bool {
+	return m.client.Cache != "" && size(indexes) >= worthKeeping
 }
 
 func size(indexes []*repository.Snapshot) (n int64) {
@@ -85,29 +102,29 @@ func size(indexes []*repository.Snapshot) (n int64) {
 	return n
 }
 
-// packedEntry is how many bytes of an index a package takes at least, in all distributions that there are.
-const packedEntry = 64
-
-// fromShelf takes the universe from the shelf. It begins with the generation of each index, because also of what
-// was verified before nothing is used that is older than what was seen since.
-func fromShelf(s shelf, arch apk.Arch, sources []Source, indexes []*repository.Snapshot) (*solve.Universe, error) {
-	body, file, err := s.take(key(arch, sources, indexes))
+// take takes a universe from the shelf. It begins with the generation of each index, because also of what was
+// verified before nothing is used that is older than what was seen since.
+func (m market) take(s shelf, sources []Source, indexes []*repository.Snapshot) (*solve.Universe, []int64, error) {
+	body, file, err := s.take(key(m.arch, sources, indexes))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	head := 8 * len(indexes)
-	if len(body) < head {
-		return nil, errDamaged
+	generations := make([]int64, len(indexes))
+	head, err := binary.Decode(body, binary.NativeEndian, generations)
+	if err != nil {
+		return nil, nil, errDamaged
 	}
 	for i, x := range indexes {
 		if x == nil {
 			continue
 		}
-		if err := x.Accept(int(binary.NativeEndian.Uint64(body[8*i:]))); err != nil {
-			return nil, err
+		if err := x.Accept(int(generations[i])); err != nil {
+			return nil, nil, err
 		}
 	}
-	return solve.Decode(body[head:], io.NewSectionReader(file, int64(head), int64(len(body)-head)), describe(sources), arch)
+	file = io.NewSectionReader(file, int64(head), int64(len(body)-head))
+	u, err := solve.Decode(body[head:], file, describe(sources), m.arch)
+	return u, generations, err
 }
 
 // snapshots asks all repositories at once. A repository without an index is nil.
@@ -127,21 +144,33 @@ func snapshots(ctx context.Context, client *repository.Client, arch apk.Arch, so
 	return list, g.Wait()
 }
 
-// compile reads the indexes, all at once as far as there is room, while the compiler takes them in in their order.
-func compile(ctx context.Context, arch apk.Arch, sources []Source, indexes []*repository.Snapshot) (*solve.Universe, []int64, error) {
+// packedEntry is how many bytes of an index a package takes at least, in all distributions that there are.
+const packedEntry = 64
+
+// compile reads the indexes, all at once as far as there is room, while the compiler takes them in in their order. Of
+// several, those that are large are compiled, and kept, each by itself.
+func (m market) compile(ctx context.Context, sources []Source, indexes []*repository.Snapshot) (*solve.Universe, []int64, error) {
 	generations := make([]int64, len(indexes))
-	c := solve.NewCompiler(arch, int(size(indexes)/packedEntry))
+	c := solve.NewCompiler(m.arch, int(size(indexes)/packedEntry))
 	streams := make([]stream, len(indexes))
+	alone := make([]*solve.Universe, len(indexes))
 	g, ctx := errgroup.WithContext(ctx)
 	for i, x := range indexes {
 		streams[i] = newStream()
-		if x == nil {
-			close(streams[i].pieces)
-			continue
-		}
 		g.Go(func() (err error) {
 			defer close(streams[i].pieces)
-			generations[i], err = streams[i].fill(ctx, x)
+			switch {
+			case x == nil:
+			case len(indexes) > 1 && m.keeps(x):
+				s := sources[i]
+				s.Tag = ""
+				var generation []int64
+				if alone[i], generation, err = m.open(ctx, []Source{s}, []*repository.Snapshot{x}); err == nil {
+					generations[i] = generation[0]
+				}
+			default:
+				generations[i], err = streams[i].fill(ctx, x)
+			}
 			return err
 		})
 	}
@@ -150,6 +179,12 @@ func compile(ctx context.Context, arch apk.Arch, sources []Source, indexes []*re
 		for piece := range streams[i].pieces {
 			c.Add(unsafe.String(unsafe.SliceData(piece), len(piece)))
 			streams[i].free <- piece
+		}
+		if alone[i] == nil {
+			continue
+		}
+		if err := c.Merge(alone[i]); err != nil {
+			return nil, nil, errors.Join(err, g.Wait())
 		}
 	}
 	if err := g.Wait(); err != nil {

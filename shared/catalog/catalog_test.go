@@ -22,8 +22,8 @@ import (
 	"distro.internal/shared/solve"
 )
 
-// A market is a repository in a folder, signed by a key.
-type market struct {
+// A stall is a repository in a folder, signed by a key.
+type stall struct {
 	t      *testing.T
 	dir    string
 	signer apk.Signer
@@ -32,12 +32,12 @@ type market struct {
 
 var keys = sync.OnceValues(func() (*rsa.PrivateKey, error) { return apk.GenerateKey(2048) })
 
-func newMarket(t *testing.T) *market {
+func newStall(t *testing.T) *stall {
 	key, err := keys()
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &market{t: t, dir: t.TempDir(), ring: apk.Keyring{"test.rsa.pub": &key.PublicKey}}
+	m := &stall{t: t, dir: t.TempDir(), ring: apk.Keyring{"test.rsa.pub": &key.PublicKey}}
 	if m.signer, err = apk.NewSigner("test.rsa.pub", key); err != nil {
 		t.Fatal(err)
 	}
@@ -46,9 +46,9 @@ func newMarket(t *testing.T) *market {
 
 // publish writes an index that is worth keeping, with a package called new
 // in the given version. The file looks as if it had lain there for a while.
-func (m *market) publish(version string) { m.publishAs(0, version) }
+func (m *stall) publish(version string) { m.publishAs(0, version) }
 
-func (m *market) publishAs(generation int, version string) {
+func (m *stall) publishAs(generation int, version string) {
 	x := &apk.Index{Generation: generation}
 	for i := range 6000 {
 		p := &apk.Package{
@@ -69,14 +69,14 @@ func (m *market) publishAs(generation int, version string) {
 	m.write(b.Bytes())
 }
 
-func (m *market) write(index []byte) {
+func (m *stall) write(index []byte) {
 	name := filepath.Join(m.dir, "x86_64", "APKINDEX.tar.gz")
 	if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name+"~", index, 0o644), os.Rename(name+"~", name)); err != nil {
 		m.t.Fatal(err)
 	}
 }
 
-func (m *market) source() Source {
+func (m *stall) source() Source {
 	return Source{Source: repository.Source{URL: m.dir, Keyring: m.ring}}
 }
 
@@ -112,7 +112,7 @@ func kept(t *testing.T, c *repository.Client) []string {
 }
 
 func TestOpen(t *testing.T) {
-	m, c := newMarket(t), client(t)
+	m, c := newStall(t), client(t)
 	for _, version := range []string{"1", "2", "1", "3"} {
 		m.publish(version)
 		for range 3 {
@@ -129,7 +129,7 @@ func TestOpen(t *testing.T) {
 // TestOpenReadsNothing takes the index's text away from a client: a warm one
 // does not miss it.
 func TestOpenReadsNothing(t *testing.T) {
-	m := newMarket(t)
+	m := newStall(t)
 	m.publish("1")
 	files := http.FileServer(http.Dir(m.dir))
 	bodies := 0
@@ -159,7 +159,7 @@ func TestOpenReadsNothing(t *testing.T) {
 
 // TestDamage damages a kept universe in every part; it is made anew.
 func TestDamage(t *testing.T) {
-	m, c := newMarket(t), client(t)
+	m, c := newStall(t), client(t)
 	m.publish("1")
 	newest(t, c, m.source())
 	file := kept(t, c)[0]
@@ -195,7 +195,7 @@ func TestDamage(t *testing.T) {
 // TestWitness writes into a kept universe that was checked and found good, and
 // makes it look as if nobody had.
 func TestWitness(t *testing.T) {
-	m, c := newMarket(t), client(t)
+	m, c := newStall(t), client(t)
 	m.publish("1")
 	newest(t, c, m.source())
 	file := kept(t, c)[0]
@@ -232,7 +232,7 @@ func TestWitness(t *testing.T) {
 // TestTrust checks that what one set of keys vouched for is of no use to who
 // trusts another.
 func TestTrust(t *testing.T) {
-	m, c := newMarket(t), client(t)
+	m, c := newStall(t), client(t)
 	m.publish("1")
 	newest(t, c, m.source())
 	stranger, err := apk.GenerateKey(2048)
@@ -262,7 +262,7 @@ func TestTrust(t *testing.T) {
 
 // TestOlder goes back to a state that lies compiled on the shelf.
 func TestOlder(t *testing.T) {
-	m, c := newMarket(t), client(t)
+	m, c := newStall(t), client(t)
 	m.publishAs(1, "1")
 	newest(t, c, m.source())
 	m.publishAs(2, "2")
@@ -278,7 +278,7 @@ func TestOlder(t *testing.T) {
 }
 
 func TestSeveral(t *testing.T) {
-	big, small, c := newMarket(t), newMarket(t), client(t)
+	big, small, c := newStall(t), newStall(t), client(t)
 	big.publish("1")
 	small.publish("2")
 	if got := newest(t, c, big.source(), small.source()); got != "2" {
@@ -303,10 +303,42 @@ func TestSeveral(t *testing.T) {
 	}
 }
 
+// TestOneOfSeveral changes one of several repositories: what was made of the
+// other alone is not made again.
+func TestOneOfSeveral(t *testing.T) {
+	big, small, c := newStall(t), newStall(t), client(t)
+	big.publish("1")
+	small.publish("2")
+	if got := newest(t, c, big.source(), small.source()); got != "2" {
+		t.Errorf("got %s", got)
+	}
+	before := map[string]fs.FileInfo{}
+	for _, file := range kept(t, c) {
+		info, err := os.Stat(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before[file] = info
+	}
+	small.publish("3")
+	if got := newest(t, c, big.source(), small.source()); got != "3" {
+		t.Errorf("got %s", got)
+	}
+	after := kept(t, c)
+	if len(before) != 3 || len(after) != 5 { // each state alone, and the pairs
+		t.Errorf("%d files are kept, then %d", len(before), len(after))
+	}
+	for file, was := range before {
+		if info, err := os.Stat(file); err != nil || !os.SameFile(was, info) {
+			t.Errorf("%s was made again: %v", file, err)
+		}
+	}
+}
+
 // TestManyAtOnce opens changing states from many goroutines, each with the
 // means of a process of its own.
 func TestManyAtOnce(t *testing.T) {
-	m, c := newMarket(t), client(t)
+	m, c := newStall(t), client(t)
 	m.publish("1")
 	var wg sync.WaitGroup
 	for range 4 {

@@ -163,7 +163,7 @@ func (c *counter) Write(p []byte) (int, error) {
 }
 
 const (
-	keep      = 8 // files; each new state of a repository makes one
+	keep      = 12 // files; each new state of a repository makes one, or two if it is one of several
 	temporary = ".tmp-"
 	abandoned = time.Hour // so old a temporary file has nobody who writes it
 )

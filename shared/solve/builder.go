@@ -82,6 +82,59 @@ func (b *builder) addText(text string, from detail) error {
 	return err
 }
 
+// addTable takes in the entries of a table that was made of texts. Names get the
+// numbers that reading the texts would give them.
+func (b *builder) addTable(t *table, from detail) error {
+	if t.base != nil || len(t.made) > 0 {
+		return errors.New("merging a universe that was not compiled from texts")
+	}
+	text, err := t.texts.all()
+	if err != nil {
+		return err
+	}
+	start := b.texts.add(text).at
+	if b.texts.length > math.MaxUint32 {
+		return errors.New("more text than can be kept")
+	}
+	names := numbers(t.names.count(), func(i int32) int32 { return b.firstName + b.names.add(t.names.at(i), t.names.hashes[i]) })
+	versions := numbers(int32(len(t.versions.starts))-1, func(i int32) int32 { return b.version(apk.Version(t.versions.at(i))) })
+	for i := range t.details {
+		o := t.origins[i]
+		if !o.checksum.IsZero() {
+			if i, known := b.known.add(b.origins, &o.checksum); known {
+				b.details[i].merge(&from)
+				continue
+			}
+		}
+		o.common.at += start
+		o.own.at += start
+		d, n := from, t.nodes[i]
+		d.version, d.priority = versions(t.details[i].version), t.details[i].priority
+		d.facts |= t.details[i].facts & (installable | hollow)
+		shift := int32(len(b.mentions)) - n.mentions
+		b.nodes = append(b.nodes, node{names(n.name), n.mentions + shift, n.dependsEnd + shift, n.provideEnd + shift})
+		b.details = append(b.details, d)
+		b.origins = append(b.origins, o)
+		for j := n.mentions; j < t.nodes[i+1].mentions; j++ {
+			m := t.terms[j]
+			b.mentions = append(b.mentions, names(t.mentions[j]))
+			b.terms = append(b.terms, newTerm(versions(m.version()), m.op(), m.conflict()))
+		}
+	}
+	return nil
+}
+
+// numbers remembers the new number of each old one.
+func numbers(n int32, renumber func(int32) int32) func(int32) int32 {
+	known := make([]int32, n) // plus one
+	return func(i int32) int32 {
+		if known[i] == 0 {
+			known[i] = renumber(i) + 1
+		}
+		return known[i] - 1
+	}
+}
+
 // common keeps a text that another version of the package often has brought
 // already.
 func (b *builder) common(name int32, text []byte) span {

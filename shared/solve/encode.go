@@ -138,6 +138,6 @@ func (t *table) decode(data []byte, file io.ReaderAt) error {
 	if uint64(len(data)) != head[len(head)-1] || len(t.nodes) != len(t.details)+1 || len(t.origins) != len(t.details) {
 		return errCut
 	}
-	t.texts = texts{file: file, start: int64(size - len(data))}
+	t.texts = texts{file: file, start: int64(size - len(data)), length: uint64(len(data))}
 	return nil
 }

@@ -2,6 +2,7 @@ package solve
 
 import (
 	"bytes"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -65,6 +66,49 @@ func TestEncode(t *testing.T) {
 					if w.Reason != g.Reason || w.Repository != g.Repository || w.Tag != g.Tag || w.Checksum != g.Checksum {
 						t.Fatalf("seed %d, world %v: read %+v, made %+v", seed, world, g, w)
 					}
+				}
+			}
+		}
+	}
+}
+
+// TestMerge checks that repositories which were compiled one by one make the
+// same universe as together.
+func TestMerge(t *testing.T) {
+	for seed := range uint64(100) {
+		l := draw(seed + 1<<22)
+		list := l.repositories()
+		if seed%2 == 0 { // some of what one has another has as well
+			list = append(list, Repository{Index: &apk.Index{Packages: list[0].Index.Packages[len(list[0].Index.Packages)/2:]}})
+		}
+		texts := asText(t, list)
+		whole := Compile(texts, "x86_64")
+		c := NewCompiler("x86_64", 0)
+		for i, r := range texts {
+			alone := Compile([]Repository{{Text: r.Text}}, "x86_64")
+			if i%2 == 0 {
+				alone = reread(t, alone)
+			}
+			c.Begin(Repository{Name: r.Name, Tag: r.Tag, Unavailable: r.Unavailable})
+			if err := c.Merge(alone); err != nil {
+				t.Fatal(err)
+			}
+		}
+		merged := reread(t, c.Universe())
+		for range 4 {
+			world := l.world(list)
+			want, err1 := whole.Solve(world, Options{})
+			got, err2 := merged.Solve(world, Options{})
+			if render(got, err2) != render(want, err1) {
+				t.Fatalf("seed %d, world %v:\nmerged: %v\nwhole: %v", seed, world, render(got, err2), render(want, err1))
+			}
+			if err1 != nil {
+				continue
+			}
+			for i := range want.Packages {
+				w, g := want.Packages[i], got.Packages[i]
+				if w.Reason != g.Reason || w.Repository != g.Repository || w.Tag != g.Tag || !reflect.DeepEqual(w.Package, g.Package) {
+					t.Fatalf("seed %d, world %v: merged %+v, whole %+v", seed, world, g, w)
 				}
 			}
 		}

@@ -200,6 +200,19 @@ func (t *texts) piece(s span) []byte {
 	return nil
 }
 
+// all returns the whole text.
+func (t *texts) all() ([]byte, error) {
+	all := make([]byte, 0, t.length)
+	for _, b := range t.blocks {
+		all = append(all, b...)
+	}
+	if t.file == nil {
+		return all, nil
+	}
+	_, err := t.file.ReadAt(all[:t.length], t.start)
+	return all[:t.length], err
+}
+
 // read is piece from wherever it is.
 func (t *texts) read(s span) ([]byte, error) {
 	if t.file == nil || s.length == 0 {

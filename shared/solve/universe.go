@@ -54,6 +54,15 @@ func (c *Compiler) Begin(r Repository) { c.from = c.u.begin(c.b, r) }
 // The text may change afterwards.
 func (c *Compiler) Add(text string) { c.u.addText(c.b, text, c.from) }
 
+// Merge adds what u holds to the repository that was begun last, as if its
+// index were added, without reading that again. u was compiled from texts.
+func (c *Compiler) Merge(u *Universe) error {
+	if u.err != nil {
+		return u.err
+	}
+	return c.b.addTable(u.table, c.from)
+}
+
 // Universe returns the universe of what was added, once.
 func (c *Compiler) Universe() *Universe {
 	c.u.table = c.b.done()
