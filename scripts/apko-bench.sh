@@ -38,7 +38,7 @@ for i in $(seq "$runs"); do
 done
 
 tar -xOf "$work/ours.tar" manifest.json | tr -d ' \n' | sed 's/.*"Layers":\[\([^]]*\)\].*/\1/' | tr -d '"' | tr ',' '\n' >"$work/layers"
-while read -r layer; do
+while read -r layer || [ -n "$layer" ]; do
 	tar -xOf "$work/ours.tar" "$layer" >"$work/layer"
 	wc -c <"$work/layer"
 	gzip -dc "$work/layer" | wc -c

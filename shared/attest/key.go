@@ -5,7 +5,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/rsa"
 	"crypto/sha256"
-	_ "crypto/sha512" // for keys on larger curves
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
@@ -16,7 +15,7 @@ import (
 	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
 )
 
-// Signer is a private key: ECDSA on P-256, P-384 or P-521, or RSA with PKCS #1 v1.5.
+// Signer is a private key: ECDSA on P-256, or RSA with PKCS #1 v1.5.
 type Signer struct {
 	key crypto.Signer
 }
@@ -54,8 +53,7 @@ func DecodeSigner(data []byte, password func() ([]byte, error)) (*Signer, error)
 	if !ok {
 		return nil, fmt.Errorf("a %T cannot sign", key)
 	}
-	_, err = Key{signer.Public()}.hash()
-	return &Signer{signer}, err
+	return &Signer{signer}, Key{signer.Public()}.check()
 }
 
 func parsePrivateKey(block *pem.Block, password func() ([]byte, error)) (any, error) {
@@ -83,15 +81,10 @@ func parsePrivateKey(block *pem.Block, password func() ([]byte, error)) (any, er
 // Key is the public half.
 func (s *Signer) Key() Key { return Key{s.key.Public()} }
 
-// Sign returns the signature over the message.
+// Sign returns the signature over the SHA-256 of the message.
 func (s *Signer) Sign(message []byte) ([]byte, error) {
-	hash, err := s.Key().hash()
-	if err != nil {
-		return nil, err
-	}
-	h := hash.New()
-	h.Write(message)
-	sig, err := s.key.Sign(nil, h.Sum(nil), hash) // without a source of random numbers ECDSA takes none
+	sum := sha256.Sum256(message)
+	sig, err := s.key.Sign(nil, sum[:], crypto.SHA256) // without a source of random numbers ECDSA takes none
 	if err != nil {
 		return nil, fmt.Errorf("signing: %w", err)
 	}
@@ -122,8 +115,7 @@ func DecodeKey(data []byte) (Key, error) {
 		return Key{}, err
 	}
 	k := Key{public}
-	_, err = k.hash()
-	return k, err
+	return k, k.check()
 }
 
 // Encode is the key as PKIX in PEM.
@@ -145,47 +137,40 @@ func (k Key) hint() (string, error) {
 	return base64.StdEncoding.EncodeToString(sum[:]), nil
 }
 
-// hash is what sigstore's clients hash a message with before they use such a key.
-func (k Key) hash() (crypto.Hash, error) {
+// check refuses keys that sigstore's clients do not agree about: cosign signs with those of larger curves over another
+// hash than it verifies with.
+func (k Key) check() error {
 	switch key := k.public.(type) {
 	case *rsa.PublicKey:
 		if key.N.BitLen() < 2048 {
-			return 0, fmt.Errorf("an RSA key of %d bits: fewer than 2048", key.N.BitLen())
+			return fmt.Errorf("an RSA key of %d bits: fewer than 2048", key.N.BitLen())
 		}
-		return crypto.SHA256, nil
+		return nil
 	case *ecdsa.PublicKey:
-		switch key.Curve.Params().BitSize {
-		case 256:
-			return crypto.SHA256, nil
-		case 384:
-			return crypto.SHA384, nil
-		case 521:
-			return crypto.SHA512, nil
+		if curve := key.Curve.Params(); curve.BitSize != 256 {
+			return fmt.Errorf("an ECDSA key on %s: want P-256", curve.Name)
 		}
-		return 0, fmt.Errorf("an ECDSA key on %s: want P-256, P-384 or P-521", key.Curve.Params().Name)
+		return nil
 	}
-	return 0, fmt.Errorf("a %T: want an ECDSA or RSA key", k.public)
+	return fmt.Errorf("a %T: want an ECDSA or RSA key", k.public)
 }
 
 var errOtherSignature = errors.New("the signature is not that of the key")
 
 // Verify tells whether the signature over the message was made with the private half.
 func (k Key) Verify(message, sig []byte) error {
-	hash, err := k.hash()
-	if err != nil {
-		return err
-	}
-	h := hash.New()
-	h.Write(message)
+	sum := sha256.Sum256(message)
 	switch key := k.public.(type) {
 	case *rsa.PublicKey:
-		if rsa.VerifyPKCS1v15(key, hash, h.Sum(nil), sig) != nil {
+		if rsa.VerifyPKCS1v15(key, crypto.SHA256, sum[:], sig) != nil {
 			return errOtherSignature
 		}
 	case *ecdsa.PublicKey:
-		if !ecdsa.VerifyASN1(key, h.Sum(nil), sig) {
+		if !ecdsa.VerifyASN1(key, sum[:], sig) {
 			return errOtherSignature
 		}
+	default:
+		return errOtherSignature
 	}
 	return nil
 }
