@@ -34,7 +34,7 @@ func newBuilder(base *table, arch apk.Arch, packages int) *builder {
 	}
 	t.versions.add("", hashOf(""))
 	b := &builder{table: t, arch: arch}
-	b.known.grow(1 << bits.Len(uint(2*packages)))
+	b.known.grow(1 << bits.Len(uint(packages+packages/3)))
 	return b
 }
 
@@ -264,7 +264,7 @@ type sumSlot struct {
 // add returns the number of the entry that has the checksum, or notes that the
 // next one will have it.
 func (c *checksums) add(entries []origin, sum *apk.Checksum) (i int32, known bool) {
-	if 2*c.count >= len(c.slots) {
+	if 4*c.count >= 3*len(c.slots) {
 		c.grow(2 * len(c.slots))
 	}
 	begin := binary.LittleEndian.Uint32(sum[:])

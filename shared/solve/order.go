@@ -18,9 +18,6 @@ func rank(hash uint32, id int32) uint64 {
 	return uint64(hash%buckets)<<32 | uint64(math.MaxInt32-id)
 }
 
-// unranked returns the number of the name that has a rank.
-func unranked(rank uint64) int32 { return math.MaxInt32 - int32(uint32(rank)) }
-
 // hashOf is apk's hash of a name: 32 bit Murmur3, seeded with 5381.
 func hashOf(name string) uint32 {
 	h := uint32(5381)

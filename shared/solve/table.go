@@ -408,16 +408,11 @@ func (t *table) link() {
 
 // listing returns all names of a table without a base in listing order.
 func (t *table) listing() []int32 {
-	ranks := make([]uint64, t.nameCount())
-	for i := range ranks {
-		ranks[i] = rank(t.names.hashes[i], int32(i))
-	}
-	slices.Sort(ranks)
-	listing := make([]int32, len(ranks))
-	for i, r := range ranks {
-		listing[i] = unranked(r)
-	}
-	return listing
+	return newLists(buckets, func(yield func(bucket, id int32)) {
+		for id := t.nameCount() - 1; id >= 0; id-- {
+			yield(int32(t.names.hashes[id]%buckets), id)
+		}
+	}).items
 }
 
 // mentioning lists, for every name, the names with a candidate that mentions it.
