@@ -504,7 +504,10 @@ func (r *Repository) rollback(ctx context.Context, n int) (Generation, error) {
 		return Generation{}, err
 	}
 	base, err := r.generation(n)
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
+		numbers, _ := r.numbers()
+		return Generation{}, fmt.Errorf("%w among those that are kept: %d", fs.ErrNotExist, numbers)
+	} else if err != nil {
 		return Generation{}, err
 	}
 	if s, err := readState(current.Dir); err == nil && s.Key != "" && r.Signer == nil {
