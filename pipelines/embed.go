@@ -13,7 +13,7 @@ import (
 
 // Files is the folder of the built-in pipelines: "fetch.yaml", "split/dev.yaml", ...
 //
-//go:embed *.yaml R autoconf cargo cmake go llvm maven meson npm pecl perl python ruby split xcover
+//go:embed *.yaml R autoconf cargo cmake go llvm maven meson npm pecl perl python ruby split test xcover
 var Files embed.FS
 
 // Programs are the portable programs by name, each with the version of what it makes of given files and arguments. It

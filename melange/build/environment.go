@@ -77,6 +77,9 @@ func (o Offer) install(world []apk.Dependency) ([]Installed, error) {
 // that the plan is for. It is a root of the architecture that was built for.
 func ResolveTest(p *recipe.Plan, t *recipe.Test, target Offer) (Environment, error) {
 	world := slices.Clone(t.Environment.Packages)
+	if t.Structural() { // nothing runs that would want more than the package
+		world = slices.DeleteFunc(world, func(d apk.Dependency) bool { return d.Name != t.Output })
+	}
 	for i, d := range world {
 		if d.Name == t.Output && d.Op == "" {
 			world[i].Op, world[i].Version = "=", p.FullVersion()

@@ -113,7 +113,7 @@ func (r *Room) keep(next int) error {
 
 // takeUp opens a kept workspace, and enters its environment again.
 func (b *Builder) takeUp(ctx context.Context, name string) (r *Room, record *keptRecord, err error) {
-	r = &Room{ws: &workspace{dir: b.keptDir(name)}, kept: true}
+	r = &Room{builder: b, ws: &workspace{dir: b.keptDir(name)}, kept: true}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("entering the kept workspace %s: %w", name, err), r.Close())

@@ -38,6 +38,7 @@ func (e *StepError) Unwrap() error { return e.Err }
 // sources and files in the workspace, no step run yet. Commands of a Room run
 // one after the other.
 type Room struct {
+	builder *Builder
 	job     Job
 	ws      *workspace
 	held    *os.File          // marks the workspace as in use
@@ -49,7 +50,7 @@ type Room struct {
 
 // Enter prepares the environment of a job. Who enters must Close.
 func (b *Builder) Enter(ctx context.Context, job Job) (_ *Room, err error) {
-	r := &Room{job: job, ws: &workspace{epoch: b.Epoch}}
+	r := &Room{builder: b, job: job, ws: &workspace{epoch: b.Epoch}}
 	if err := b.occupy(ctx, r); err != nil {
 		return nil, err
 	}
@@ -195,8 +196,11 @@ func (r *Room) Shell(ctx context.Context, t Terminal, at recipe.Step) error {
 
 // step runs one step in its folder.
 func (r *Room) step(ctx context.Context, s recipe.Step) error {
-	if s.Module != nil {
+	switch {
+	case s.Module != nil:
 		return r.portable(ctx, s)
+	case s.Check != nil:
+		return r.builder.check(ctx, r.job, s.Check)
 	}
 	return r.script(ctx, s)
 }

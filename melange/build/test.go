@@ -43,10 +43,26 @@ func (b *Builder) LookupTest(job Job) (*TestResult, error) {
 }
 
 func (b *Builder) runTest(ctx context.Context, job Job) (err error) {
+	if job.Test.Structural() {
+		return b.checks(ctx, job)
+	}
 	r, err := b.Enter(ctx, job)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.Close(), b.dropKept(ctx, 0, keptMost)) }()
 	return r.steps(ctx)
+}
+
+// checks runs a test that only looks at the package: without a sandbox, and without unpacking what it does not look at.
+func (b *Builder) checks(ctx context.Context, job Job) error {
+	for i, s := range job.Test.Steps {
+		if job.OnStep != nil {
+			job.OnStep(i+1, len(job.Test.Steps), s)
+		}
+		if err := b.check(ctx, job, s.Check); err != nil {
+			return &StepError{Step: s, N: i + 1, Of: len(job.Test.Steps), Err: err}
+		}
+	}
+	return nil
 }

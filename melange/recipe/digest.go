@@ -158,9 +158,13 @@ func (d *digester) run(sources []Source, steps []Step) {
 
 // step: names are for people; where a step stands does not matter either.
 func (d *digester) step(s Step) {
-	if s.Module != nil {
+	switch {
+	case s.Module != nil:
 		d.module(*s.Module)
-	} else {
+	case s.Check != nil:
+		d.add("check", s.Check.Name)
+		d.pairs("with", s.Check.With)
+	default:
 		d.add("script", s.Script)
 	}
 	d.add("dir", s.Dir)

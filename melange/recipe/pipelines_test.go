@@ -46,6 +46,8 @@ func TestPipelinesPlan(t *testing.T) {
 		"llvm/covreport":  "{}",
 		"cargo/build":     "{output: x}",
 		"cmake/configure": "{opts: -DX=1}",
+
+		"test/tw/virtualpackage": "{virtual-pkg-name: x}",
 	}
 	names := library.Names()
 	if len(names) < 52 {
@@ -53,7 +55,11 @@ func TestPipelinesPlan(t *testing.T) {
 	}
 	for _, name := range names {
 		for _, sysroot := range []string{"", "environment: {sysroot: {}}\n"} {
-			text := fmt.Sprintf("package: {name: x, version: 1}\n%spipeline:\n  - uses: %s\n    with: %s\n", sysroot, name, with[name])
+			where := ""
+			if strings.HasPrefix(name, "test/") {
+				where = "test:\n  "
+			}
+			text := fmt.Sprintf("package: {name: x, version: 1}\n%s%spipeline:\n  - uses: %s\n    with: %s\n", sysroot, where, name, with[name])
 			if with[name] == "" {
 				text = strings.TrimSuffix(text, "    with: \n")
 			}

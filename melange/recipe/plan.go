@@ -157,6 +157,7 @@ func (p *planner) plan() {
 	build := p.buildEnvironment(env)
 	for _, s := range p.packages {
 		run := p.steps(s.pipeline, s)
+		p.onlyTests(run.steps)
 		p.Sources = append(p.Sources, run.sources...)
 		p.Steps = append(p.Steps, run.steps...)
 		build.world = append(build.world, run.needs...)

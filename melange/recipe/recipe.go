@@ -93,6 +93,8 @@ type PipelineStep struct {
 	// Wasm is a portable step: the name of a built-in program, or a file that begins with ./ and lies in the folder of the
 	// recipe's own files, or beside the pipeline file. With holds its arguments. Ours.
 	Wasm document.String
+	// Check is a step of a test that looks at the finished package, see CheckNames; With holds its particulars. Ours.
+	Check document.String
 	// Source says that the node is not a program but a thing to be there before the first step: "fetch", "git", "gomod"
 	// or "module". With holds its particulars. Ours.
 	Source document.String
@@ -314,7 +316,9 @@ func checkSteps(errs *document.ErrorList, steps []PipelineStep) {
 			errs.Add(s.Runs.Pos, "", "a step has either uses or runs, not both")
 		case s.Wasm.Value != "" && s.otherKind() != "":
 			errs.Add(s.Wasm.Pos, "", "a step has either wasm or %s, not both", s.otherKind())
-		case len(s.With) > 0 && s.Uses.Value == "" && s.Source.Value == "" && s.Wasm.Value == "":
+		case s.Check.Value != "" && (s.otherKind() != "" || s.Wasm.Value != ""):
+			errs.Add(s.Check.Pos, "", "a step has a check or something else, not both")
+		case len(s.With) > 0 && s.Uses.Value == "" && s.Source.Value == "" && s.Wasm.Value == "" && s.Check.Value == "":
 			errs.Add(s.With[0].Key.Pos, "", "with is for the inputs of uses or wasm, and there is neither")
 		}
 		for _, o := range s.Options {

@@ -17,6 +17,7 @@ type Step struct {
 	Uses      string            // the pipelines that it comes from, "/"-less path joined by " > "; empty for the recipe's own
 	Script    string            // shell text
 	Module    *Module           `json:",omitempty"` // in place of a script
+	Check     *Check            `json:",omitempty"` // in place of a script
 	Dir       string            // absolute; made when it is missing
 	Env       map[string]string // over the environment's; nil for none
 	Output    string            // the package that the step works for
@@ -66,6 +67,8 @@ func (p *planner) node(n *PipelineStep, f frame, r *run) bool {
 		p.source(n, f, r)
 	case n.Wasm.Value != "":
 		p.portable(n, f, r)
+	case n.Check.Value != "":
+		p.check(n, f, r)
 	case strings.TrimSpace(n.Runs.Value) != "":
 		r.steps = append(r.steps, p.leaf(n, f))
 	}
