@@ -19,6 +19,7 @@ var Files embed.FS
 // Programs are the portable programs by name, each with the version of what it makes of given files and arguments. It
 // changes when that changes, and only then: what was built with another version is built again.
 var Programs = map[string]int{
+	"patch":          1,
 	"perl/cleanup":   1,
 	"ruby/clean":     1,
 	"split/alldocs":  1,

@@ -161,7 +161,7 @@ type workspace struct {
 
 // tools are programs that only note how they were called.
 var tools = []string{
-	"cmake", "configure", "gem", "git", "go", "make", "meson", "nproc", "objcopy", "patch", "python3", "ruby", "strip", "x-strip", "x-ar",
+	"cmake", "configure", "gem", "git", "go", "make", "meson", "nproc", "objcopy", "python3", "ruby", "x-strip", "x-ar",
 }
 
 func newWorkspace(t *testing.T, before string) *workspace {
@@ -270,7 +270,7 @@ func (w *workspace) script(shell []string, s Step) *exec.Cmd {
 	script := strings.ReplaceAll(s.Script, Workspace, w.dir)
 	if len(shell) > 1 {
 		// Busybox may run its own in place of what stands in PATH, but not in place of functions.
-		script = "nproc() { " + w.bin + "/nproc; }\npatch() { " + w.bin + "/patch \"$@\"; }\n" + script
+		script = "nproc() { " + w.bin + "/nproc; }\n" + script
 	}
 	return exec.Command(shell[0], slices.Concat(shell[1:], []string{"-e", "-c", script})...)
 }

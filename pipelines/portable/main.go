@@ -17,6 +17,7 @@ import (
 
 // programs are what wasm: can name.
 var programs = map[string]func(args []string) error{
+	"patch":          patch,
 	"perl/cleanup":   perlCleanup,
 	"ruby/clean":     rubyClean,
 	"split/alldocs":  splitFolders("split/alldocs", infoPages, manualPages, documents),
