@@ -34,12 +34,14 @@ type runFlags struct {
 	jobs     int
 	failFast bool
 	verbose  bool
+	keep     bool
 }
 
 func (r *runFlags) register(f *pflag.FlagSet) {
 	f.IntVarP(&r.jobs, "jobs", "j", runtime.NumCPU(), "nodes at a time")
 	f.BoolVar(&r.failFast, "fail-fast", false, "start nothing more after a failure")
 	f.BoolVarP(&r.verbose, "verbose", "v", false, "print also what is up to date")
+	f.BoolVar(&r.keep, "keep", false, "keep the workspace of a recipe whose step fails, for melange shell --kept")
 }
 
 func buildCommand(s surroundings, o *workspaceFlags) *cobra.Command {
@@ -94,7 +96,7 @@ func (w *world) make(ctx context.Context, s surroundings, o *workspaceFlags, r r
 		return err
 	}
 	defer w.journal.Close()
-	m := &maker{world: w, tests: map[string]*graph.Node{}}
+	m := &maker{world: w, tests: map[string]*graph.Node{}, keep: r.keep}
 	actions, err := choose(m)
 	if err != nil {
 		return err
@@ -122,6 +124,7 @@ const pageName = "report.html"
 type maker struct {
 	*world
 	whole      bool // all of the workspace: what it does not make is not in the repository any more
+	keep       bool // the workspaces of what fails
 	report     *report.Report
 	packages   []*graph.Node
 	generation repository.Generation
@@ -206,6 +209,9 @@ func (m *maker) makePackages(ctx context.Context, n *graph.Node) (run.Outcome, e
 // watch shows and logs what a job of a node does.
 func (m *maker) watch(job *build.Job, n *graph.Node, log *logFile) {
 	job.Log = log
+	if m.keep {
+		job.Keep = build.KeepFailed
+	}
 	job.OnStep = func(i, of int, s recipe.Step) {
 		m.report.Doing(n.ID, fmt.Sprintf("step %d of %d: %s", i, of, stepName(s)))
 		fmt.Fprintf(log, "# %s: %s\n", s.Pos, stepName(s))
@@ -367,14 +373,19 @@ func (m *maker) explain(node string, err error) []string {
 	if !ok || !errors.As(err, &step) {
 		return lines
 	}
-	log := m.logName(n)
+	log, job, again := m.logName(n), build.Job{Plan: n.Plan}, "build"
 	if n.Kind == graph.Test {
-		log = m.testLogName(n, step.Step.Output)
+		log, again = m.testLogName(n, step.Step.Output), "test"
+		job.Test = &recipe.Test{Output: step.Step.Output}
 	}
 	for _, line := range tail(log, tailLines) {
 		lines = append(lines, "| "+line)
 	}
-	return append(lines, "log: "+m.short(log))
+	lines = append(lines, "log: "+m.short(log))
+	if m.keep {
+		return append(lines, fmt.Sprintf("look into: melange shell --kept %s --cache-dir %s", job.KeptName(), m.cache))
+	}
+	return append(lines, fmt.Sprintf("look into: world %s %s/%s --keep", again, n.Arch, n.Name))
 }
 
 func (w *world) logName(n *graph.Node) string {
