@@ -1,10 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -130,28 +130,42 @@ func (o *testOptions) make(ctx context.Context, s surroundings, b *build.Builder
 func (o *testOptions) testOne(ctx context.Context, s surroundings, b *build.Builder, job build.Job, made []build.Package) error {
 	began := time.Now()
 	name := fmt.Sprintf("%s/%s", job.Plan.Arch, job.Test.Output)
-	var log bytes.Buffer
-	job.Log = &log
+	log := newStepLog(o.cacheDir, job)
+	defer log.Close()
+	job.Log = log
 	if o.verbose {
-		job.Log, job.OnStep = s.stderr, announce(s.stderr, job.Plan)
+		job.Log, job.OnStep = io.MultiWriter(s.stderr, log), announce(s.stderr, job.Plan)
 	}
 	result, err := o.runTest(ctx, b, job, made)
 	switch {
 	case err != nil:
 		fmt.Fprintf(s.stdout, "fail  %s: %v\n", name, err)
-		for _, line := range lastLines(log.String(), 20) {
-			fmt.Fprintf(s.stdout, "    | %s\n", line)
-		}
-		var step *build.StepError
-		if job.Keep != build.KeepNever && errors.As(err, &step) {
-			fmt.Fprintf(s.stdout, "    look into: melange shell --kept %s%s\n", job.KeptName(), s.cacheFlag(o.cacheDir))
-		}
+		o.explainTest(s, job, log, err)
 	case result.Ran:
 		fmt.Fprintf(s.stdout, "pass  %s: %s in %s\n", name, count(len(job.Test.Steps), "step"), console.Duration(time.Since(began)))
 	default:
 		fmt.Fprintf(s.stdout, "pass  %s: as before, nothing changed\n", name)
 	}
 	return err
+}
+
+// explainTest tells the last that a failed test said, where the rest is, and how to get there.
+func (o *testOptions) explainTest(s surroundings, job build.Job, log *stepLog, err error) {
+	for _, line := range log.tail(20) {
+		fmt.Fprintf(s.stdout, "    | %s\n", line)
+	}
+	var step *build.StepError
+	if !errors.As(err, &step) || job.Test.Structural() {
+		return
+	}
+	if log.file != nil {
+		fmt.Fprintf(s.stdout, "    log: %s\n", log.name)
+	}
+	if job.Keep == build.KeepNever {
+		fmt.Fprintf(s.stdout, "    look into: melange %s --keep\n", shellWords(s.args))
+		return
+	}
+	fmt.Fprintf(s.stdout, "    look into: melange shell --kept %s%s\n", job.KeptName(), s.cacheFlag(o.cacheDir))
 }
 
 func (o *testOptions) runTest(ctx context.Context, b *build.Builder, job build.Job, made []build.Package) (*build.TestResult, error) {

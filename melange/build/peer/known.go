@@ -15,6 +15,12 @@ func classOf(d difference) string {
 		return "hard link"
 	case d.what == "mode" && strings.HasPrefix(d.ours, "5 ") && strings.HasSuffix(d.ours, strings.TrimPrefix(d.theirs, "5 ")):
 		return "special bits of a folder"
+	case d.pkg == "quirks-if-1-r0.apk" && d.theirs == "not there":
+		return "subpackage with an if"
+	case d.pkg == "quirks-setcap-1-r0.apk" && d.what == "xattrs" && d.theirs == "map[]":
+		return "capabilities in a subpackage"
+	case d.pkg == "quirks-1-r0.apk" && d.name == "usr/share/triplet" && d.what == "content":
+		return "variables in the environment"
 	case d.what == "field":
 		return "field " + d.name + fieldCase(d)
 	}
@@ -46,6 +52,10 @@ func fieldCase(d difference) string {
 
 // known are the classes of differences that are there for a reason.
 var known = map[string]string{
+	"subpackage with an if":        "theirs decides it with empty variables, and never makes the package",
+	"capabilities in a subpackage": "theirs forgets them",
+	"variables in the environment": "theirs leaves most as they are written",
+
 	"owner's name":             "ours says numbers only: a name would win over them on a system that gives it another number",
 	"bill of materials":        "the documents are compared by validators; theirs gives all packages of one version one namespace, and has no licences in order",
 	"record of the build":      "theirs repeats the recipe with paths of the machine in every package, ours is what rebuild needs",

@@ -86,7 +86,7 @@ func (c *comparison) run(ctx context.Context, names []string) error {
 		}
 	}
 	c.found = map[string][]difference{}
-	packages := 0
+	recipes, packages := 0, 0
 	for _, name := range names {
 		if name == shims {
 			continue
@@ -95,9 +95,9 @@ func (c *comparison) run(ctx context.Context, names []string) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		packages += n
+		recipes, packages = recipes+1, packages+n
 	}
-	return c.report(os.Stdout, len(names)-1, packages)
+	return c.report(os.Stdout, recipes, packages)
 }
 
 // prepare makes the key, the sources and their server, and the shims.
