@@ -24,6 +24,7 @@ var Programs = map[string]int{
 	"ruby/clean":     1,
 	"split/alldocs":  1,
 	"split/bin":      1,
+	"split/debug":    1,
 	"split/dev":      1,
 	"split/infodir":  1,
 	"split/lib":      1,

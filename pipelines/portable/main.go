@@ -22,6 +22,7 @@ var programs = map[string]func(args []string) error{
 	"ruby/clean":     rubyClean,
 	"split/alldocs":  splitFolders("split/alldocs", infoPages, manualPages, documents),
 	"split/bin":      splitBin,
+	"split/debug":    splitDebug,
 	"split/dev":      splitDev,
 	"split/infodir":  splitFolders("split/infodir", infoPages),
 	"split/lib":      splitLib,

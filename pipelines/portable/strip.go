@@ -125,25 +125,12 @@ func stripOptions(words []string) (elf.Options, error) {
 
 // file strips one, if it is of the right kind. A file with several names is stripped more than once, which changes nothing.
 func (s stripper) file(name string) error {
-	f, err := openReadable(name)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	head := make([]byte, elf.IdentitySize)
-	n, err := io.ReadFull(f, head)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return err
-	}
-	change := s.changes(head[:n])
-	if change == nil {
-		return nil
-	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	data, err := io.ReadAll(f)
-	if err != nil {
+	var change func([]byte) ([]byte, error)
+	data, err := readIf(name, func(head []byte) bool {
+		change = s.changes(head)
+		return change != nil
+	})
+	if err != nil || data == nil {
 		return err
 	}
 	stripped, err := change(data)
@@ -151,6 +138,27 @@ func (s stripper) file(name string) error {
 		return err
 	}
 	return overwrite(name, stripped)
+}
+
+// readIf reads a file if it is wanted, which its first bytes decide; else it is nil.
+func readIf(name string, wanted func(head []byte) bool) ([]byte, error) {
+	f, err := openReadable(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	head := make([]byte, elf.IdentitySize)
+	n, err := io.ReadFull(f, head)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, err
+	}
+	if !wanted(head[:n]) {
+		return nil, nil
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	return io.ReadAll(f)
 }
 
 // changes is what to do with a file that begins so; nil for nothing.

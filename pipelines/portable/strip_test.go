@@ -180,14 +180,8 @@ func TestStripFiles(t *testing.T) {
 		}
 	}
 	own := filepath.Join(dir, "own")
-	write("main.go", "package main\nfunc main() { println(\"runs\") }\n", 0o644)
-	for name, goarch := range map[string]string{"own": runtime.GOARCH, "foreign": "s390x"} {
-		cmd := exec.Command("go", "build", "-o", filepath.Join(dir, name), filepath.Join(dir, "main.go"))
-		cmd.Env = append(os.Environ(), "GOOS=linux", "CGO_ENABLED=0", "GOARCH="+goarch)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
-	}
+	compile(t, own, runtime.GOARCH)
+	compile(t, filepath.Join(dir, "foreign"), "s390x")
 	write("script", "#!/bin/sh\n", 0o755)
 	write("cut", "\x7fELF", 0o755)
 	must(t, os.Link(own, filepath.Join(dir, "other-name")), os.Chmod(own, 0o555|os.ModeSetuid), os.Symlink("own", filepath.Join(dir, "link")))
@@ -214,6 +208,18 @@ func TestStripFiles(t *testing.T) {
 	defer f.Close()
 	if slices.ContainsFunc(f.Sections, func(s *machine.Section) bool { return s.Name == ".symtab" }) {
 		t.Error("it has symbols")
+	}
+}
+
+// compile makes a program that says runs.
+func compile(t *testing.T, file, goarch string) {
+	t.Helper()
+	main := filepath.Join(t.TempDir(), "main.go")
+	must(t, os.WriteFile(main, []byte("package main\nfunc main() { println(\"runs\") }\n"), 0o644))
+	cmd := exec.Command("go", "build", "-o", file, main)
+	cmd.Env = append(os.Environ(), "GOOS=linux", "CGO_ENABLED=0", "GOARCH="+goarch)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
 	}
 }
 

@@ -34,6 +34,7 @@ type file struct {
 	sections []section
 	names    int    // the section that holds the sections' names
 	fixed    uint64 // what is loaded, and the tables that describe it, ends here
+	free     bool   // nothing in it is loaded: all sections may move
 }
 
 type section struct {
@@ -253,6 +254,7 @@ func (f *file) measure() error {
 		count = uint64(f.sections[0].info)
 	}
 	f.fixed = uint64(f.header)
+	f.free = f.kind == elf.ET_REL
 	if count > 0 {
 		if int(size) != f.program {
 			return fmt.Errorf("program headers of %d bytes", size)
@@ -272,11 +274,8 @@ func (f *file) measure() error {
 			}
 		}
 	}
-	if f.kind == elf.ET_REL {
-		return nil
-	}
 	for i := range f.sections {
-		if s := &f.sections[i]; s.allocated() && s.content != nil {
+		if s := &f.sections[i]; s.allocated() && s.content != nil && !f.free {
 			f.fixed = max(f.fixed, s.offset+s.size)
 		}
 	}

@@ -22,6 +22,7 @@ type Options struct {
 	Symbols  Symbols
 	Locals   bool                   // drop local symbols too
 	Sections func(name string) bool // more sections to drop, of those that are not loaded; may be nil
+	Link     []byte                 // of a file with debugging sections, see [Link]; nil for none
 }
 
 // Strip returns the file without what the options name; nil when there is nothing in the file that could be dropped
@@ -36,6 +37,9 @@ func Strip(data []byte, o Options) ([]byte, error) {
 	}
 	if err := f.drop(o); err != nil {
 		return nil, err
+	}
+	if o.Link != nil {
+		f.sections = append(f.sections, f.link(o.Link))
 	}
 	return f.write()
 }
@@ -56,7 +60,7 @@ func (f *file) drop(o Options) error {
 		s := &f.sections[i+1]
 		switch {
 		case s.allocated() || i+1 == f.names:
-		case debugging(s.name), o.Sections != nil && o.Sections(s.name), s.kind == sectionAddrsig && f.kind == elf.ET_REL:
+		case debugging(s.name), s.name == linkSection && o.Link != nil, o.Sections != nil && o.Sections(s.name), s.kind == sectionAddrsig && f.kind == elf.ET_REL:
 			s.dropped = true
 		case o.Symbols == All && relocations(s):
 			s.dropped = true
@@ -122,7 +126,7 @@ func (f *file) write() ([]byte, error) {
 			continue
 		}
 		if s.content == nil && !s.rewritten {
-			if f.kind == elf.ET_REL || !s.allocated() {
+			if f.free || !s.allocated() {
 				s.offset = uint64(len(out))
 			}
 			continue
@@ -147,7 +151,7 @@ func (f *file) write() ([]byte, error) {
 
 // loose tells that a section does not lie in the part that stays as it is.
 func (f *file) loose(s *section) bool {
-	return s.rewritten || f.kind == elf.ET_REL || !s.allocated() && s.offset+s.size > f.fixed
+	return s.rewritten || f.free || !s.allocated() && s.offset+s.size > f.fixed
 }
 
 // placing is the order of the sections in the file: names and symbols are the last.
