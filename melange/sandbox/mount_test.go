@@ -28,6 +28,17 @@ func TestLayers(t *testing.T) {
 	}
 }
 
+// TestReplacedFolder: one that is made where a layer's was removed has nothing of that.
+func TestReplacedFolder(t *testing.T) {
+	a := start(t, Sandbox{
+		Layers: []string{layer(t, map[string]string{"etc/folder/file": "x", "etc/file": "x"})}, Copies: filepath.Join(t.TempDir(), "copies"),
+	})
+	expect(t, a, "rm", "/etc/folder", ";", "mkdir", "/etc/folder", ";", "rm", "/etc/file", ";", "mkdir", "/etc/file")
+	if out := expect(t, a, "ls", "/etc/folder") + expect(t, a, "ls", "/etc/file"); out != "" {
+		t.Errorf("there is %q", out)
+	}
+}
+
 // TestShortNames: kernels before Linux 6.7 take all layers in one short text.
 func TestShortNames(t *testing.T) {
 	s := Sandbox{

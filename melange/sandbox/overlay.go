@@ -40,6 +40,9 @@ func (o operation) mountOverlay(scratch string) (int, error) {
 			return -1, err
 		}
 		upper = scratch
+		if o.Copies != "" && !keepsAttributes(scratch) {
+			upper = o.Copies + ".upper"
+		}
 	}
 	if upper != "" {
 		if err := prepareUpper(upper); err != nil {
@@ -71,6 +74,12 @@ func scratchUpper(dir string, size int64) error {
 		return err
 	}
 	return place(fd, dir)
+}
+
+// keepsAttributes tells whether a filesystem has what an overlay needs to put a new folder where one was removed. What is in
+// memory has it since Linux 6.6.
+func keepsAttributes(dir string) bool {
+	return unix.Setxattr(dir, "user.overlay.probe", nil, 0) == nil
 }
 
 // prepareUpper makes the folders of a writable layer. What lies in work is the kernel's, and of no use to a

@@ -40,8 +40,9 @@ type Sandbox struct {
 	// the sandbox can touch, see [Remove]. Empty keeps the writable layer in memory.
 	Upper string
 
-	// Copies is a folder for the case that the host has no overlays for its users: layers are copied to it then, and
-	// Limits.Disk does not count what is written there. It is made when missing. Empty keeps the copies in memory.
+	// Copies is a folder for hosts whose kernel lacks something: where users have no overlays, layers are copied to
+	// it; before Linux 6.6 the writable layer is there, since in memory folders could not be replaced. Limits.Disk does not
+	// count what is there. It is made when missing. Empty keeps all in memory.
 	Copies string
 
 	Mounts   []Mount // in order; a later one may lie inside an earlier one
