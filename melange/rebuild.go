@@ -60,7 +60,7 @@ and files of the package. Signatures are not compared. Differences are an error.
 }
 
 // decidedByThePackage are flags of a build that have no place in doing it again.
-var decidedByThePackage = []string{"arch", "build-arch", "build-date", "package-append"}
+var decidedByThePackage = []string{"arch", "build-arch", "build-date"}
 
 func (o *rebuildOptions) rebuild(ctx context.Context, s surroundings, files []string) error {
 	var err error
@@ -207,7 +207,7 @@ func (o *rebuildOptions) planOf(r *build.Record) (file string, plan *recipe.Plan
 		return file, nil, fmt.Errorf("%s is the recipe of %s-%s, and the package is of %s-%s-r%d",
 			file, plan.Name, plan.FullVersion(), r.Package.Name, r.Package.Version, r.Package.Epoch)
 	}
-	return file, plan, nil
+	return file, plan, o.append(&plan.Environment)
 }
 
 // recorded is the environment of a record, from the repositories of the recipe and
