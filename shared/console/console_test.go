@@ -81,3 +81,21 @@ func TestWords(t *testing.T) {
 		}
 	}
 }
+
+// TestStyle: words stand out on a terminal, for those who want it, and nowhere else.
+func TestStyle(t *testing.T) {
+	_, slave := pty(t)
+	for _, c := range []struct {
+		out   io.Writer
+		plain bool
+		want  string
+	}{
+		{slave, false, "\x1b[1;31mbad\x1b[0m"},
+		{slave, true, "bad"},
+		{new(strings.Builder), false, "bad"},
+	} {
+		if got := StyleOf(c.out, c.plain).Bad("bad"); got != c.want {
+			t.Errorf("%T, plain %v: %q", c.out, c.plain, got)
+		}
+	}
+}

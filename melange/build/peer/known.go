@@ -56,6 +56,8 @@ var known = map[string]string{
 	"capabilities in a subpackage": "theirs forgets them",
 	"variables in the environment": "theirs leaves most as they are written",
 
+	"order of strings": "what strip leaves is the same, but for the order of names in the tables of strings",
+
 	"owner's name":             "ours says numbers only: a name would win over them on a system that gives it another number",
 	"bill of materials":        "the documents are compared by validators; theirs gives all packages of one version one namespace, and has no licences in order",
 	"record of the build":      "theirs repeats the recipe with paths of the machine in every package, ours is what rebuild needs",

@@ -3,8 +3,10 @@ package main
 import (
 	"archive/tar"
 	"bufio"
+	"bytes"
 	"compress/gzip"
 	"crypto/sha256"
+	"debug/elf"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -29,6 +31,7 @@ type file struct {
 	mode           int64
 	owner, names   string
 	target, digest string
+	program        string // of an ELF file, a digest of all but where its tables of strings have their strings
 	xattrs         map[string]string
 }
 
@@ -118,15 +121,46 @@ func (p *finished) readFile(h *tar.Header, r io.Reader) error {
 			e.xattrs[name] = hex.EncodeToString([]byte(value))
 		}
 	}
-	sum := sha256.New()
-	if _, err := io.Copy(sum, r); err != nil {
+	data, err := io.ReadAll(r)
+	if err != nil {
 		return err
 	}
 	if e.kind == tar.TypeReg {
-		e.digest = hex.EncodeToString(sum.Sum(nil))
+		sum := sha256.Sum256(data)
+		e.digest, e.program = hex.EncodeToString(sum[:]), programDigest(data)
 	}
 	p.files[strings.TrimSuffix(strings.TrimPrefix(h.Name, "./"), "/")] = e
 	return nil
+}
+
+// programDigest is of an ELF file's segments, sections and symbols; empty for any other file.
+func programDigest(data []byte) string {
+	f, err := elf.NewFile(bytes.NewReader(data))
+	if err != nil {
+		return ""
+	}
+	h := sha256.New()
+	fmt.Fprintln(h, f.FileHeader)
+	for _, p := range f.Progs {
+		fmt.Fprintln(h, p.ProgHeader)
+	}
+	for _, s := range f.Sections {
+		fmt.Fprintln(h, s.SectionHeader)
+		if s.Type == elf.SHT_NOBITS || s.Type == elf.SHT_SYMTAB || s.Type == elf.SHT_STRTAB && s.Flags&elf.SHF_ALLOC == 0 {
+			continue
+		}
+		content, err := s.Data()
+		if err != nil {
+			return ""
+		}
+		h.Write(content)
+	}
+	symbols, err := f.Symbols()
+	if err != nil && !errors.Is(err, elf.ErrNoSymbols) {
+		return ""
+	}
+	fmt.Fprintln(h, symbols)
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // A difference between two packages of one name.
@@ -171,7 +205,11 @@ func differences(name string, theirs, ours *finished) []difference {
 		add("owner's name", path, a.names, b.names)
 		add("target", path, a.target, b.target)
 		add("xattrs", path, fmt.Sprint(a.xattrs), fmt.Sprint(b.xattrs))
-		if a.kind == b.kind {
+		switch {
+		case a.kind != b.kind:
+		case a.program != "" && a.program == b.program:
+			add("order of strings", path, a.digest, b.digest)
+		default:
 			add("content", path, a.digest, b.digest)
 		}
 	}
