@@ -56,7 +56,9 @@ pair() {
 			if (name == "etc/apk/repositories") return "repositories"
 			if (name == "etc/apko.json") return "apko.json"
 			if (name ~ /^dev\// && a ~ /^c/ && b == "") return "devices"
-			if (name ~ /^(sys|opt|usr|usr\/lib)$/) return "skeleton"
+			if (name ~ /^(sys|opt|usr|usr\/lib|proc)$/) return "skeleton"
+			if (a ~ /^drwx------/ && b == "") return "homes"
+			if (a ~ /^d/ && b ~ /^d........[tT]/ || b ~ /^d...*[sS]/) return "modes"
 			if (name ~ /^etc\/(passwd|group|shadow)$/) return "accounts"
 			if (name == "etc/ld.so.cache") return "ld.so.cache"
 			if (name ~ /^etc\/ssl(\/|$)/ && a == "") return "bundle"
@@ -110,7 +112,9 @@ database      apk's database lies in /lib/apk, as apk makes it, unless the root 
 repositories  folders of the building machine mean nothing in an image
 apko.json     is not there: it would be another image for another place of the packages
 devices       a container's runtime makes them; an image without can be unpacked by anyone
-skeleton      /sys is there, /opt and an empty /usr are not
+skeleton      /sys is there, /opt and an empty /usr are not; of others the mode is what packages say
+modes         setuid, setgid and sticky bits of directories are kept
+homes         are made for the accounts of the image file; those of packages' accounts are the packages' matter
 accounts      /etc/passwd is not made when nobody has an account
 ld.so.cache   knows every machine, the whole of ld.so.conf and glibc-hwcaps
 bundle        certificates of packages make a bundle where there is none
