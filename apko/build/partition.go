@@ -20,11 +20,11 @@ import (
 // Sorting by size and cutting does neither: a recipe that outgrows its neighbour moves both, and all that is left over
 // at the end is one huge layer.
 //
-// So sizes count in powers of two only, which seldom change, and a layer's fair share of the image is one of these.
-// Recipes of at least half of that share have a layer each, the largest first. The others are thrown into the layers
-// that are left by a hash of their names: each recipe goes to the layer for which the hash of both is the highest
-// (rendezvous hashing), which depends on no other recipe; and if the number of layers changes, only what belongs into
-// the layer that came or went moves.
+// So sizes count in powers of two only, which seldom change. The largest recipes have a layer each, as long as one is at
+// least half a fair share of what is left for the layers that are left. The others are thrown into these by a hash of
+// their names: each recipe goes to the layer for which the hash of both is the highest (rendezvous hashing), which
+// depends on no other recipe; and if the number of layers changes, only what belongs into the layer that came or went
+// moves.
 
 // recipe is the packages of one origin.
 type recipe struct {
@@ -85,21 +85,25 @@ func recipes(parts []*part) []recipe {
 	return list
 }
 
-// weigh tells the recipes that have a layer of their own from those that share. When all can have one, they have.
+// weigh tells the recipes that have a layer of their own from those that share: each that fills at least half of the fair
+// share of what is left, of sizes as they count. When all can have one, they have.
 func weigh(list []recipe, budget int) (heavy, light []recipe) {
 	if len(list) <= budget {
 		return list, nil
 	}
-	total := int64(0)
+	left := int64(0)
 	for _, r := range list {
-		total += r.size
+		left += counted(r)
 	}
 	n := 0
-	for n < budget-1 && class(list[n].size) >= class(total/int64(budget)) {
+	for n < budget-1 && 2*counted(list[n]) >= left/int64(budget-n) {
+		left -= counted(list[n])
 		n++
 	}
 	return list[:n], list[n:]
 }
+
+func counted(r recipe) int64 { return int64(1) << class(r.size) }
 
 // rendezvous is the one of n layers that a recipe goes to.
 func rendezvous(name string, n int) int {
