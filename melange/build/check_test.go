@@ -8,6 +8,17 @@ import (
 	"distro.internal/melange/recipe"
 )
 
+func TestFolderOfBoth(t *testing.T) {
+	for _, c := range [][3]string{
+		{"/home/build", "/home/build", "/home/build"}, {"/home/build", "/home/build/x/y", "/home/build"},
+		{"/home/build", "/home/builder", "/home"}, {"/home/build", "/home/other/x", "/home"}, {"/home/build", "/tmp", "/"},
+	} {
+		if got := folderOfBoth(c[0], c[1]); got != c[2] {
+			t.Errorf("%s and %s: %s, want %s", c[0], c[1], got, c[2])
+		}
+	}
+}
+
 // TestChecks: what recipes can name is what can be checked.
 func TestChecks(t *testing.T) {
 	can := lint.Structures()

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
+	"strings"
 
 	"distro.internal/melange/plugin"
 	"distro.internal/melange/recipe"
@@ -47,7 +49,7 @@ func (r *Room) portable(ctx context.Context, s recipe.Step) error {
 		Digest: r.modules[s.Module.Identity],
 		Args:   append([]string{s.Module.Name}, flags(s.Module.With)...),
 		Env:    append(variables(s.Env), fmt.Sprintf("SOURCE_DATE_EPOCH=%d", r.ws.epoch)),
-		Root:   recipe.Workspace,
+		Root:   folderOfBoth(recipe.Workspace, s.Dir),
 		Dir:    s.Dir,
 		Epoch:  r.ws.epoch,
 	}.Command()
@@ -55,6 +57,15 @@ func (r *Room) portable(ctx context.Context, s recipe.Step) error {
 		return err
 	}
 	return r.agent.Run(ctx, sandbox.Command{Self: true, Args: args, Stdout: r.log(), Stderr: r.log()})
+}
+
+// folderOfBoth is the folder that two others lie in, or one that the other lies in: a step that works beside the workspace
+// sees both.
+func folderOfBoth(a, b string) string {
+	for a != "/" && b != a && !strings.HasPrefix(b, a+"/") {
+		a = path.Dir(a)
+	}
+	return a
 }
 
 // flags are the arguments of a portable program: --key=value, sorted.

@@ -48,9 +48,6 @@ func (p *planner) portable(n *PipelineStep, f frame, r *run) {
 	}
 	s := p.step(n, f)
 	s.Module, s.ScriptPos = m, n.Wasm.Pos
-	if s.Dir != Workspace && !strings.HasPrefix(s.Dir, Workspace+"/") {
-		p.errs.Add(n.Wasm.Pos, "", "a portable step works below %s, and not in %s", Workspace, s.Dir)
-	}
 	if ok {
 		r.steps = append(r.steps, s)
 	}
