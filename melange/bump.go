@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"distro.internal/melange/recipe"
-	"distro.internal/melange/source"
 	"distro.internal/melange/upstream"
 	"distro.internal/shared/apk"
 	"distro.internal/shared/atomicfile"
@@ -64,10 +63,14 @@ func (o *bumpFlags) bump(ctx context.Context, file string, version apk.Version, 
 	if err != nil {
 		return nil, err
 	}
+	store, err := sourceStore(o.cacheDir)
+	if err != nil {
+		return nil, err
+	}
 	b := upstream.Bump{
 		Version: version, Commit: commit,
 		Plan:    recipe.PlanOptions{Arch: apk.HostArch(), BuildArch: apk.HostArch(), Dir: os.DirFS(filepath.Dir(file))},
-		Sources: &source.Store{Dir: filepath.Join(o.cacheDir, "sources")},
+		Sources: store,
 	}
 	bumped, err := b.Recipe(ctx, file, text)
 	if err != nil {

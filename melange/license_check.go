@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -17,7 +16,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"distro.internal/melange/recipe"
-	"distro.internal/melange/source"
 	"distro.internal/shared/document"
 )
 
@@ -68,7 +66,10 @@ func (o *licenseOptions) check(ctx context.Context, s surroundings, file string)
 		return err
 	}
 	defer os.RemoveAll(dir)
-	store := &source.Store{Dir: filepath.Join(o.cacheDir, "sources")}
+	store, err := sourceStore(o.cacheDir)
+	if err != nil {
+		return err
+	}
 	sources := slices.DeleteFunc(slices.Clone(plans[0].Sources), func(s recipe.Source) bool { return s.Kind == recipe.SourceGoMod })
 	if _, err := store.Prepare(ctx, sources, dir); err != nil {
 		return err

@@ -139,8 +139,9 @@ func (o *roomFlags) sources(e recipe.Environment) ([]repository.Source, error) {
 }
 
 func (o *roomFlags) builder(s surroundings) (*build.Builder, error) {
-	if o.cacheDir == "" {
-		return nil, errors.New("no cache folder: set HOME or XDG_CACHE_HOME, or give --cache-dir")
+	sources, err := sourceStore(o.cacheDir, o.mirrors...)
+	if err != nil {
+		return nil, err
 	}
 	cache, err := filepath.Abs(o.cacheDir) // a sandbox takes no other names
 	if err != nil {
@@ -149,7 +150,7 @@ func (o *roomFlags) builder(s surroundings) (*build.Builder, error) {
 	b := &build.Builder{
 		Store:   cas.Store{Dir: filepath.Join(cache, "cas")},
 		Roots:   rootfs.Store{Dir: filepath.Join(cache, "store")},
-		Sources: &source.Store{Dir: filepath.Join(cache, "sources")},
+		Sources: sources,
 		Modules: &plugin.Store{Dir: filepath.Join(cache, "modules")},
 		WorkDir: filepath.Join(cache, "work"),
 		Limits:  o.limits, Overrides: sandbox.Limits{CPU: o.cpu},
@@ -160,9 +161,6 @@ func (o *roomFlags) builder(s surroundings) (*build.Builder, error) {
 			return build.FindEmulator(arch)
 		},
 	}
-	for _, address := range o.mirrors {
-		b.Sources.Mirrors = append(b.Sources.Mirrors, source.DigestMirror{Address: address})
-	}
 	if o.memory != "" {
 		if b.Overrides.Memory, err = recipe.ParseSize(o.memory); err != nil {
 			return nil, err
@@ -170,6 +168,19 @@ func (o *roomFlags) builder(s surroundings) (*build.Builder, error) {
 	}
 	b.Epoch, err = epoch(s.epoch, o.buildDate)
 	return b, err
+}
+
+// sourceStore is where sources are kept.
+func sourceStore(cacheDir string, mirrors ...string) (*source.Store, error) {
+	if cacheDir == "" {
+		return nil, errors.New("no cache folder: set HOME or XDG_CACHE_HOME, or give --cache-dir")
+	}
+	dir, err := filepath.Abs(filepath.Join(cacheDir, "sources"))
+	store := &source.Store{Dir: dir}
+	for _, address := range mirrors {
+		store.Mirrors = append(store.Mirrors, source.DigestMirror{Address: address})
+	}
+	return store, err
 }
 
 // epoch is the time of the build from outside, in seconds; 0 when nobody says.

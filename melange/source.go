@@ -141,7 +141,10 @@ type workTree struct {
 
 // tree makes the work tree, without patches.
 func (o *sourceOptions) tree(ctx context.Context, plan *recipe.Plan, dir string) (*workTree, error) {
-	store := &source.Store{Dir: filepath.Join(o.cacheDir, "sources")}
+	store, err := sourceStore(o.cacheDir)
+	if err != nil {
+		return nil, err
+	}
 	t := &workTree{dir: dir, root: "."}
 	sources := slices.DeleteFunc(slices.Clone(plan.Sources), func(s recipe.Source) bool {
 		return s.Output != plan.Name || s.Kind == recipe.SourceGoMod
@@ -165,7 +168,7 @@ func (o *sourceOptions) tree(ctx context.Context, plan *recipe.Plan, dir string)
 	if err := t.addSources(ctx, store, sources, fmt.Sprintf("Sources of %s %s", plan.Name, plan.Version)); err != nil {
 		return nil, err
 	}
-	_, err := t.git(ctx, "update-ref", baseRef, "HEAD")
+	_, err = t.git(ctx, "update-ref", baseRef, "HEAD")
 	return t, err
 }
 

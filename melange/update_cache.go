@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -46,9 +45,9 @@ func (o *updateCacheOptions) fetch(ctx context.Context, s surroundings, file str
 	if err != nil {
 		return err
 	}
-	store := &source.Store{Dir: filepath.Join(o.cacheDir, "sources")}
-	for _, address := range o.mirrors {
-		store.Mirrors = append(store.Mirrors, source.DigestMirror{Address: address})
+	store, err := sourceStore(o.cacheDir, o.mirrors...)
+	if err != nil {
+		return err
 	}
 	for _, plan := range plans {
 		groups := [][]recipe.Source{plan.Sources}
