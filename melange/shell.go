@@ -115,6 +115,9 @@ func (o *shellOptions) shellJob(ctx context.Context, b *build.Builder, args []st
 	if err != nil {
 		return build.Job{}, err
 	}
+	if tests[0].Structural() {
+		return build.Job{}, fmt.Errorf("the test of %s only looks at the package and has no environment; melange shell %s opens one with it", o.test, o.test)
+	}
 	job := build.Job{Plan: plans[0], Test: &tests[0], Local: o.local(args[0], plans[0]), Network: o.network}
 	return job, o.resolveTest(ctx, b, &job, nil)
 }
