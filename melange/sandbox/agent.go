@@ -202,8 +202,9 @@ func (a *Agent) Own(dir string) error {
 	return nil
 }
 
-// Tar writes a folder of the environment as a tar: owners, modes, capabilities and hard links as they are
-// seen inside, which is not how they lie on the disk. Nothing runs meanwhile.
+// Tar writes a folder of the environment as a tar: modes, capabilities and hard links as they are seen inside,
+// which is not how they lie on the disk, and owners as commands gave them, which is more than what is seen inside. Nothing
+// runs meanwhile.
 func (a *Agent) Tar(ctx context.Context, dir string, w io.Writer) error {
 	a.turn.Lock()
 	defer a.turn.Unlock()
