@@ -27,7 +27,7 @@ const (
 
 func (o *attaching) register(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&o.key, "sign-key", "", "sign the image, those of all architectures and what is attached with this key: cosign's, whose password is in COSIGN_PASSWORD, or an ECDSA (P-256) or RSA key in PEM")
+	f.StringVar(&o.key, "sign-key", "", "sign the image and what is attached with this key: cosign's, with COSIGN_PASSWORD, or one in PEM (P-256 or RSA)")
 	f.StringVar(&o.key, "signing-key", "", "the same as --sign-key")
 	f.StringSliceVar(&o.what, "attach", nil, "what to attach to the image and to those of all architectures: sbom, provenance")
 }

@@ -63,7 +63,8 @@ func (m *machine) command() *cobra.Command {
 	root.PersistentFlags().StringVar(&level, "log-level", "warn", "what is logged: debug, info, warn, error")
 	root.PersistentFlags().StringVarP(&dir, "workdir", "C", "", "work in this folder")
 	root.AddCommand(
-		m.build(), m.publish(), m.buildMinirootfs(), m.buildCPIO(), m.lock(), m.login(), m.clean(), m.showPackages(), m.showConfig(), m.dot(), m.why(), m.verify(), m.version(),
+		m.build(), m.publish(), m.verify(), m.buildMinirootfs(), m.buildCPIO(), m.lock(),
+		m.showPackages(), m.showConfig(), m.dot(), m.why(), m.login(), m.clean(), m.version(),
 	)
 	return root
 }

@@ -64,7 +64,10 @@ func (k kept) entry(p solve.Chosen) (image.LockPackage, bool) {
 	return image.LockPackage{}, false
 }
 
-func (b *Builder) lock(ctx context.Context, c *image.Config, archs []apk.Arch, sources []repository.Source, keep func(apk.Arch) (kept, error)) (*image.Lock, error) {
+// lock makes a lock; keep says what of an older one stays.
+func (b *Builder) lock(
+	ctx context.Context, c *image.Config, archs []apk.Arch, sources []repository.Source, keep func(apk.Arch) (kept, error),
+) (*image.Lock, error) {
 	digest, err := c.Digest()
 	if err != nil {
 		return nil, err
