@@ -21,7 +21,7 @@ not used for as long as --older-than says, and of what is left, the longest unus
 first, as much as must go for each of the three to be no larger than --max-size.
 What is removed is made or fetched again when it is needed. Sources stay: nobody
 else may have them any more. Kept workspaces that nobody worked in for as long go
-as well.`,
+as well, and portable steps that were not run.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			w, err := openWorld(s, o)
@@ -49,12 +49,18 @@ as well.`,
 			if err := w.builder.Sweep(c.Context(), age); err != nil {
 				return err
 			}
-			freed := results.Bytes + roots.Bytes + packages.Bytes
-			if o.json {
-				return printJSON(s.stdout, map[string]int64{"results": results.Bytes, "unpacked": roots.Bytes, "fetched": packages.Bytes})
+			modules, err := w.builder.Modules.GC(age)
+			if err != nil {
+				return err
 			}
-			fmt.Fprintf(s.stdout, "removed %s: results %s, unpacked packages %s, fetched packages %s\n", console.Bytes(freed),
-				console.Bytes(results.Bytes), console.Bytes(roots.Bytes), console.Bytes(packages.Bytes))
+			freed := results.Bytes + roots.Bytes + packages.Bytes + modules
+			if o.json {
+				return printJSON(s.stdout, map[string]int64{
+					"results": results.Bytes, "unpacked": roots.Bytes, "fetched": packages.Bytes, "modules": modules,
+				})
+			}
+			fmt.Fprintf(s.stdout, "removed %s: results %s, unpacked packages %s, fetched packages %s, portable steps %s\n", console.Bytes(freed),
+				console.Bytes(results.Bytes), console.Bytes(roots.Bytes), console.Bytes(packages.Bytes), console.Bytes(modules))
 			return nil
 		},
 	}

@@ -91,6 +91,29 @@ func TestDamagedStore(t *testing.T) {
 	}
 }
 
+// TestGC: what was used lately stays.
+func TestGC(t *testing.T) {
+	s := &Store{Dir: t.TempDir()}
+	digest := add(t, s, module(t))
+	old := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(moduleFile(s.Dir, digest), old, old); err != nil {
+		t.Fatal(err)
+	}
+	add(t, s, module(t))
+	if freed, err := s.GC(time.Minute); err != nil || freed != 0 {
+		t.Errorf("%d bytes of what is used went, %v", freed, err)
+	}
+	if err := os.Chtimes(moduleFile(s.Dir, digest), old, old); err != nil {
+		t.Fatal(err)
+	}
+	if freed, err := s.GC(time.Minute); err != nil || freed < int64(len(module(t))) {
+		t.Errorf("%d bytes of what is not used went, %v", freed, err)
+	}
+	if _, err := os.Stat(moduleFile(s.Dir, digest)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it is still there: %v", err)
+	}
+}
+
 // BenchmarkStart is a built-in program that finds nothing to do, from the start of its process to its end. Beside it, the
 // same for /bin/sh, which every step needed before.
 func BenchmarkStart(b *testing.B) {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"sync"
+	"time"
 
 	"github.com/tetratelabs/wazero"
 
@@ -33,6 +34,8 @@ func (s *Store) Add(ctx context.Context, module []byte) (digest string, err erro
 	defer s.mu.Unlock()
 	file := moduleFile(s.Dir, digest)
 	if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) {
+		now := time.Now()
+		_ = os.Chtimes(file, now, now) // for GC; a store of somebody else is not ours to clean up
 		return digest, err
 	}
 	if err := compile(ctx, filepath.Dir(file), module); err != nil {
@@ -44,9 +47,52 @@ func (s *Store) Add(ctx context.Context, module []byte) (digest string, err erro
 	return digest, atomicfile.Write(file, 0o644, atomicfile.Bytes(module))
 }
 
-// moduleFile is where a module lies. That it is there says that it was compiled, by the engine that this program has.
+// moduleFile is where a module lies, beside its machine code. That it is there says that it was compiled, by the engine that
+// this program has.
 func moduleFile(dir, digest string) string {
-	return filepath.Join(dir, engineVersion(), digest+".wasm")
+	return filepath.Join(dir, engineVersion(), digest, moduleName)
+}
+
+const moduleName = "module.wasm"
+
+// GC removes modules that were not used for so long, of whatever engine, and tells how many bytes that were. Zero removes
+// nothing.
+func (s *Store) GC(age time.Duration) (freed int64, err error) {
+	folders, err := filepath.Glob(filepath.Join(s.Dir, "*", "*"))
+	if err != nil || age <= 0 {
+		return 0, err
+	}
+	for _, folder := range folders {
+		info, err := os.Stat(filepath.Join(folder, moduleName))
+		if errors.Is(err, fs.ErrNotExist) { // being compiled, or never finished
+			info, err = os.Stat(folder)
+		}
+		if err != nil {
+			return freed, err
+		}
+		if time.Since(info.ModTime()) < age {
+			continue
+		}
+		freed += size(folder)
+		if err := os.RemoveAll(folder); err != nil {
+			return freed, err
+		}
+	}
+	return freed, nil
+}
+
+// size is what the files in a folder have.
+func size(folder string) (sum int64) {
+	_ = filepath.WalkDir(folder, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return nil // it may vanish meanwhile
+		}
+		if info, err := d.Info(); err == nil && !d.IsDir() {
+			sum += info.Size()
+		}
+		return nil
+	})
+	return sum
 }
 
 const engineModule = "github.com/tetratelabs/wazero"
