@@ -234,7 +234,7 @@ func (b *Builder) dropKept(ctx context.Context, age time.Duration, most int) err
 		if err != nil {
 			continue // somebody is in it
 		}
-		if err := errors.Join(sandbox.Remove(ctx, dir), held.Close()); err != nil {
+		if err := errors.Join(discard(ctx, dir), held.Close()); err != nil {
 			return err
 		}
 	}

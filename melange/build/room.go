@@ -7,8 +7,10 @@ import (
 	"io"
 	"os"
 	"path"
+	"path/filepath"
 
 	"github.com/chainguard-dev/clog"
+	"golang.org/x/sys/unix"
 
 	"distro.internal/melange/recipe"
 	"distro.internal/melange/sandbox"
@@ -87,6 +89,11 @@ func (b *Builder) occupy(ctx context.Context, r *Room) error {
 		if err := os.MkdirAll(b.WorkDir, 0o755); err != nil {
 			return err
 		}
+		moment, err := between(b.WorkDir, unix.LOCK_SH)
+		if err != nil {
+			return err
+		}
+		defer moment.Close()
 		dir, err := os.MkdirTemp(b.WorkDir, r.job.name()+"-")
 		if err != nil {
 			return err
@@ -98,18 +105,17 @@ func (b *Builder) occupy(ctx context.Context, r *Room) error {
 		return nil
 	}
 	dir := b.keptDir(r.job.KeptName())
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return err
 	}
-	held, err := hold(dir)
-	if err != nil {
+	if held, err := holdAnew(dir); err != nil {
 		return fmt.Errorf("another process is in the kept workspace %s", r.job.KeptName())
-	}
-	if err := errors.Join(sandbox.Remove(ctx, dir), held.Close(), os.MkdirAll(dir, 0o755)); err != nil {
+	} else if err := errors.Join(discard(ctx, dir), held.Close()); err != nil {
 		return err
 	}
 	r.ws.dir = dir
-	r.held, err = hold(dir)
+	var err error
+	r.held, err = holdAnew(dir)
 	return err
 }
 
@@ -120,7 +126,7 @@ func (r *Room) Close() error {
 		err = r.agent.Close()
 	}
 	if !r.kept {
-		err = errors.Join(err, sandbox.Remove(context.Background(), r.ws.dir))
+		err = errors.Join(err, discard(context.Background(), r.ws.dir))
 	}
 	if r.held != nil {
 		err = errors.Join(err, r.held.Close())
