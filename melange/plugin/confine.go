@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"fmt"
+	"runtime"
 	"syscall"
 	"unsafe"
 
@@ -41,8 +42,14 @@ func confine(root string) error {
 	if errno != 0 {
 		return fmt.Errorf("adding a Landlock rule: %w", errno)
 	}
-	// The sandbox has set no_new_privs. Go moves work between threads: all of them are confined.
-	if _, _, errno := syscall.AllThreadsSyscall(unix.SYS_LANDLOCK_RESTRICT_SELF, fd, 0, 0); errno != 0 {
+	// The sandbox has set no_new_privs. Go moves work between threads: all of them are confined. In a program with cgo Go
+	// does not know all threads: the module then runs on this one, and no other opens files.
+	_, _, errno = syscall.AllThreadsSyscall(unix.SYS_LANDLOCK_RESTRICT_SELF, fd, 0, 0)
+	if errno == unix.ENOTSUP {
+		runtime.LockOSThread()
+		_, _, errno = unix.Syscall(unix.SYS_LANDLOCK_RESTRICT_SELF, fd, 0, 0)
+	}
+	if errno != 0 {
 		return fmt.Errorf("entering a Landlock ruleset: %w", errno)
 	}
 	return nil
