@@ -116,8 +116,15 @@ func (f *file) write() ([]byte, error) {
 		return nil, err
 	}
 	f.relink()
-	out := make([]byte, f.fixed, len(f.data))
-	copy(out, f.data[:f.fixed])
+	blocks := f.blocks()
+	last := blocks[len(blocks)-1]
+	out := make([]byte, last.end-last.shift, len(f.data))
+	for _, b := range blocks {
+		copy(out[b.start-b.shift:], f.data[b.start:b.end])
+	}
+	if len(blocks) > 1 {
+		f.moveSegments(out, blocks)
+	}
 	count := 0
 	for _, i := range f.placing() {
 		s := &f.sections[i]
@@ -131,7 +138,8 @@ func (f *file) write() ([]byte, error) {
 			}
 			continue
 		}
-		if !f.loose(s) {
+		if at, stays := place(blocks, s.offset, s.size); stays && !s.rewritten && !f.free {
+			s.offset = at
 			continue
 		}
 		out = pad(out, s.align)
@@ -147,11 +155,6 @@ func (f *file) write() ([]byte, error) {
 		}
 	}
 	return out, f.writeHeader(out, start, count)
-}
-
-// loose tells that a section does not lie in the part that stays as it is.
-func (f *file) loose(s *section) bool {
-	return s.rewritten || f.free || !s.allocated() && s.offset+s.size > f.fixed
 }
 
 // placing is the order of the sections in the file: names and symbols are the last.

@@ -50,6 +50,9 @@ func (f *file) symbolTable(index uint32) (*symbolTable, error) {
 	if s.link == 0 || s.link >= uint32(len(f.sections)) || f.sections[s.link].kind != elf.SHT_STRTAB {
 		return nil, errors.New("the symbols have no names")
 	}
+	if f.sections[s.link].dropped {
+		return nil, errors.New("the names of the symbols are to be dropped")
+	}
 	t := &symbolTable{file: f, index: index, entries: s.content, names: f.sections[s.link].content}
 	for i := range f.sections {
 		if x := &f.sections[i]; x.kind == elf.SHT_SYMTAB_SHNDX && x.link == index && !x.dropped {
