@@ -31,6 +31,7 @@ type finding struct {
 	changes []change
 	after   []string // of a waiting node: the stale nodes at the root of it
 	never   bool     // it was never made here
+	failed  bool     // it was tried as it is, and failed
 	err     error    // its environment cannot be solved
 }
 
@@ -90,7 +91,8 @@ func (w *world) surveyPackages(ctx context.Context, f *finding) {
 		f.verdict = upToDate
 		w.made[f.node.ID] = result
 	case errors.Is(err, fs.ErrNotExist) && result != nil:
-		f.verdict = stale
+		last, _ := w.journal.Last(f.node.ID)
+		f.verdict, f.failed = stale, last.Status == run.Failed && len(f.changes) == 0
 	default:
 		f.verdict, f.err = stale, err
 	}
@@ -190,6 +192,8 @@ func (f finding) reason() string {
 		return ""
 	case f.never:
 		return "was never made here"
+	case f.failed:
+		return "failed when it was last made, as it is now"
 	case len(f.changes) == 0:
 		return "its result is not in the store any more"
 	}
