@@ -8,13 +8,21 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"distro.internal/pipelines"
 )
 
 func TestMain(m *testing.M) {
+	// The sandbox has set this; without it only root may confine itself.
+	if _, _, errno := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0); errno != 0 {
+		fmt.Fprintln(os.Stderr, "giving up new privileges:", errno)
+		os.Exit(1)
+	}
 	Main()
 	os.Exit(m.Run())
 }
