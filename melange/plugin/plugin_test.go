@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"syscall"
 	"testing"
@@ -19,7 +20,12 @@ import (
 
 func TestMain(m *testing.M) {
 	// The sandbox has set this; without it only root may confine itself.
-	if _, _, errno := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0); errno != 0 {
+	_, _, errno := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0)
+	if errno == unix.ENOTSUP { // with cgo it is this thread that counts
+		runtime.LockOSThread()
+		_, _, errno = syscall.Syscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0)
+	}
+	if errno != 0 {
 		fmt.Fprintln(os.Stderr, "giving up new privileges:", errno)
 		os.Exit(1)
 	}
