@@ -38,7 +38,7 @@ func module(t testing.TB) []byte {
 	t.Helper()
 	data, err := pipelines.Module()
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	return data
 }
