@@ -57,6 +57,9 @@ func (o *buildOptions) build(ctx context.Context, s surroundings, file string) e
 	if err != nil {
 		return err
 	}
+	if plans, err = pin(ctx, builder.Sources, plans); err != nil {
+		return err
+	}
 	builder.Lint, builder.Record = o.policy, true
 	if err := errors.Join(o.policy.Check(), o.keep.check()); err != nil {
 		return err

@@ -30,6 +30,7 @@ type planFlags struct {
 	gitCommit    string
 	libc         string
 	sourceDir    string
+	unpinned     bool
 }
 
 func (p *planFlags) register(f *pflag.FlagSet) {
@@ -41,6 +42,7 @@ func (p *planFlags) register(f *pflag.FlagSet) {
 	f.StringSliceVar(&p.varsFiles, "vars-file", nil, "YAML files of variables that win over the recipe's")
 	f.StringVar(&p.gitCommit, "git-commit", "", "commit of the recipe, for the packages' metadata")
 	f.StringVar(&p.sourceDir, "source-dir", "", "folder of the recipe's own files; NAME/ beside the recipe when empty")
+	f.BoolVar(&p.unpinned, "allow-unpinned", false, "take sources that have no digest or commit as they are now, and tell what to write into the recipe")
 	f.StringVar(&p.libc, "override-host-triplet-libc-substitution-flavor", "gnu", "C library in the triplets of native builds: gnu or musl")
 }
 
@@ -56,7 +58,7 @@ func (p *planFlags) plans(file string) ([]*recipe.Plan, error) {
 	}
 	o := recipe.PlanOptions{
 		BuildArch: buildArch, Dir: os.DirFS(filepath.Dir(file)),
-		Options: p.options, Commit: p.gitCommit, Libc: p.libc,
+		Options: p.options, Commit: p.gitCommit, Libc: p.libc, AllowUnpinned: p.unpinned,
 	}
 	if p.sourceDir != "" {
 		o.Local = os.DirFS(p.sourceDir)

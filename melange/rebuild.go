@@ -165,15 +165,20 @@ func (o *rebuildOptions) again(ctx context.Context, s surroundings, text []byte)
 	if err != nil {
 		return nil, err
 	}
+	b, err := o.builder(s)
+	if err != nil {
+		return nil, err
+	}
+	plans, err := pin(ctx, b.Sources, []*recipe.Plan{plan})
+	if err != nil {
+		return nil, err
+	}
+	plan = plans[0]
 	if d := plan.Digests(); d.Build != record.Record.BuildPlan || d.Package != record.Record.PackagesPlan {
 		fmt.Fprintf(s.stderr, "melange: %s does not mean what it meant when %s was built\n", file, record.Package.Name)
 	}
 	job := build.Job{Plan: plan, Local: o.local(file, plan), Log: s.stderr, OnStep: announce(s.stderr, plan)}
 	if job.Environment, err = o.recorded(ctx, plan, record); err != nil {
-		return nil, err
-	}
-	b, err := o.builder(s)
-	if err != nil {
 		return nil, err
 	}
 	b.Record, b.Epoch = true, record.Record.Time

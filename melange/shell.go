@@ -103,6 +103,9 @@ func (o *shellOptions) shellJob(ctx context.Context, b *build.Builder, args []st
 	if err != nil {
 		return build.Job{}, err
 	}
+	if plans, err = pin(ctx, b.Sources, plans); err != nil {
+		return build.Job{}, err
+	}
 	if len(plans) != 1 || len(args) != 1 {
 		return build.Job{}, errors.New("a shell has one recipe, for one architecture")
 	}

@@ -58,6 +58,9 @@ func (o *testOptions) test(ctx context.Context, s surroundings, file string, pac
 	if err != nil {
 		return err
 	}
+	if plans, err = pin(ctx, builder.Sources, plans); err != nil {
+		return err
+	}
 	if err := o.keep.check(); err != nil {
 		return err
 	}

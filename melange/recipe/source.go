@@ -217,7 +217,7 @@ func (d *declaration) fetch() {
 	}
 	unpinned := d.bool("unpinned") || d.options.AllowUnpinned
 	if s.SHA256 == "" && s.SHA512 == "" && !unpinned {
-		d.fail("uri", "give expected-sha256 or expected-sha512", "%s has no digest", s.URI)
+		d.fail("uri", "give expected-sha256 or expected-sha512, or allow unpinned sources", "%s has no digest", s.URI)
 	}
 }
 
@@ -233,7 +233,7 @@ func (d *declaration) git() {
 	s.SparsePaths = strings.Fields(d.text("sparse-paths"))
 	s.CherryPicks = d.cherryPicks()
 	if s.Commit == "" && !d.options.AllowUnpinned {
-		d.fail("repository", "give expected-commit", "%s has no commit", s.URI)
+		d.fail("repository", "give expected-commit, or allow unpinned sources", "%s has no commit", s.URI)
 	}
 }
 
@@ -266,7 +266,7 @@ func (d *declaration) module() {
 	s.Extract = true
 	switch {
 	case s.Sum == "" && !d.options.AllowUnpinned:
-		d.fail("module", "give expected-sum", "module %s has no sum", s.Module)
+		d.fail("module", "give expected-sum, or allow unpinned sources", "module %s has no sum", s.Module)
 	case s.Sum != "" && !strings.HasPrefix(s.Sum, "h1:"):
 		d.fail("sum", "", "a module's sum starts with h1:, found %q", s.Sum)
 	}
