@@ -20,8 +20,18 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// layers cuts the root into layers, lowest first. In each, directories come first, then the packages' segments in
-// install order, then what was made or changed here. layerOf tells in which layer each part lies.
+// The order inside of a layer
+//
+// A layer that was hashed as far as another one is like it need not be hashed there again (see oci.NewLayer). So what is
+// most of a layer and seldom changes comes first: the packages' segments, the large ones before the small ones, where
+// sizes count in powers of two, as in the cut into layers. What differs in each combination of packages is small, and
+// comes last: what was made or changed here, and the directories.
+//
+// OCI demands of the order only that a hard link comes after its file. Who unpacks a layer makes the folders of files as
+// they come, and gives them their owner, mode and time when it gets to them; at the end no file can change that time any
+// more, which some would not set right otherwise.
+
+// layers cuts the root into layers, lowest first. layerOf tells in which layer each part lies.
 func (b *Builder) layers(ctx context.Context, r *root, l image.Layering) (layers []*oci.Layer, layerOf []int, err error) {
 	segments, err := b.partSegments(ctx, r)
 	if err != nil {
@@ -38,16 +48,11 @@ func (b *Builder) layers(ctx context.Context, r *root, l image.Layering) (layers
 		if err != nil {
 			return nil, nil, err
 		}
-		list := make([]oci.Segment, 0, len(group)+2)
-		if list, err = b.appendEntries(ctx, list, directories); err != nil {
-			return nil, nil, err
+		list := make([]oci.Segment, 0, len(group)+1)
+		for _, p := range r.heaviestFirst(group, segments) {
+			list = append(list, segments[p])
 		}
-		for _, p := range group {
-			if segments[p] != (oci.Segment{}) {
-				list = append(list, segments[p])
-			}
-		}
-		if list, err = b.appendEntries(ctx, list, made); err != nil {
+		if list, err = b.appendEntries(ctx, list, slices.Concat(made, directories)); err != nil {
 			return nil, nil, err
 		}
 		layer, err := oci.NewLayer(ctx, b.CAS, b.Compression, list)
@@ -58,6 +63,18 @@ func (b *Builder) layers(ctx context.Context, r *root, l image.Layering) (layers
 		layers = append(layers, layer)
 	}
 	return layers, layerOf, nil
+}
+
+// heaviestFirst is the group in the order of a layer, without those of which nothing is left.
+func (r *root) heaviestFirst(group []int, segments []oci.Segment) []int {
+	list := slices.DeleteFunc(slices.Clone(group), func(p int) bool { return segments[p] == (oci.Segment{}) })
+	slices.SortFunc(list, func(a, b int) int {
+		return cmp.Or(
+			cmp.Compare(class(segments[b].Plain.Size), class(segments[a].Plain.Size)),
+			cmp.Compare(r.parts[a].Package.Name, r.parts[b].Package.Name),
+		)
+	})
+	return list
 }
 
 func (r *root) comment(group []int, top bool) string {

@@ -97,7 +97,7 @@ func (l *Lock) Packages(arch apk.Arch) []LockPackage {
 }
 
 // keyFormat changes when images made from the same lock change.
-const keyFormat = "5"
+const keyFormat = "6"
 
 // Key is the image's key: two locks with the same key make the same image. It covers the configuration, the packages and
 // the keys, not the addresses they come from.

@@ -2,7 +2,6 @@ package oci
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -42,7 +41,8 @@ func (l *Layer) Descriptor() Descriptor {
 const LayerFormat = "1"
 
 // NewLayer makes a layer of segments in the store. Its digests are remembered there by its description, the list of its
-// segments, so that only the first making of a layer reads them.
+// segments, so that only the first making of a layer reads them; and of a layer that begins as an earlier one did only
+// what comes after that is read.
 func NewLayer(ctx context.Context, store cas.Store, c Compression, segments []Segment) (*Layer, error) {
 	end, err := WriteSegment(ctx, store, c, func(w io.Writer) error {
 		_, err := w.Write(make([]byte, 1024)) // the end of the archive
@@ -80,24 +80,14 @@ func (l *Layer) recall(metadata map[string]string) (err error) {
 
 // hash reads the layer once in each form.
 func (l *Layer) hash(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	sum := func(form func(Segment) Blob, to *string) func() error {
-		return func() error {
-			h := sha256.New()
-			for _, s := range l.Segments {
-				if err := errors.Join(ctx.Err(), copyBlob(h, l.store, form(s))); err != nil {
-					return err
-				}
-			}
-			*to = digest(h.Sum(nil))
-			return nil
-		}
-	}
+	var plain, compressed []Blob
 	for _, s := range l.Segments {
+		plain, compressed = append(plain, s.Plain), append(compressed, s.Compressed)
 		l.Size += s.Compressed.Size
 	}
-	g.Go(sum(func(s Segment) Blob { return s.Plain }, &l.DiffID))
-	g.Go(sum(func(s Segment) Blob { return s.Compressed }, &l.Digest))
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) { l.DiffID, err = hashBlobs(ctx, l.store, plain); return err })
+	g.Go(func() (err error) { l.Digest, err = hashBlobs(ctx, l.store, compressed); return err })
 	return g.Wait()
 }
 

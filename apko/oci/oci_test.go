@@ -90,6 +90,43 @@ func TestLayer(t *testing.T) {
 	}
 }
 
+// TestLayerBeginning hashes layers that begin alike. That the large segment can be taken away shows that it is not read.
+func TestLayerBeginning(t *testing.T) {
+	store := cas.Store{Dir: t.TempDir()}
+	large := segment(t, store, "large", strings.Repeat("large", stride/4))
+	for i, name := range []string{"one", "two"} {
+		l, err := NewLayer(t.Context(), store, Gzip, []Segment{large, segment(t, store, name, name)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			aside := filepath.Join(t.TempDir(), "aside")
+			if err := os.Rename(store.Path(large.Plain.Digest), aside); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		var compressed bytes.Buffer
+		if _, err := l.WriteTo(&compressed); err != nil {
+			t.Fatal(err)
+		}
+		if got := digestOf(compressed.Bytes()); got != l.Digest {
+			t.Errorf("the layer says %s, it is %s", l.Digest, got)
+		}
+		z, err := gzip.NewReader(&compressed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain := sha256.New()
+		if _, err := io.Copy(plain, z); err != nil {
+			t.Fatal(err)
+		}
+		if got := digest(plain.Sum(nil)); got != l.DiffID {
+			t.Errorf("the layer says %s, its plain bytes are %s", l.DiffID, got)
+		}
+	}
+}
+
 // A failing writer leaves no segment and no goroutine waiting.
 func TestSegmentFails(t *testing.T) {
 	broken := errors.New("broken")

@@ -45,6 +45,7 @@ func (t Tag) Context() string { return strings.TrimSuffix(t.full, ":"+t.Name) }
 type blob struct {
 	Descriptor
 	write func(io.Writer) error
+	layer bool
 }
 
 // blobs lists what the index refers to, the index itself included, each once.
@@ -52,17 +53,17 @@ func (x *Index) blobs() []blob {
 	bytesOf := func(b []byte) func(io.Writer) error {
 		return func(w io.Writer) error { _, err := w.Write(b); return err }
 	}
-	list := []blob{{x.Descriptor, bytesOf(x.raw)}}
+	list := []blob{{Descriptor: x.Descriptor, write: bytesOf(x.raw)}}
 	for _, m := range x.Images {
-		list = append(list, blob{m.Manifest, bytesOf(m.manifest)}, blob{m.Config, bytesOf(m.config)})
+		list = append(list, blob{Descriptor: m.Manifest, write: bytesOf(m.manifest)}, blob{Descriptor: m.Config, write: bytesOf(m.config)})
 		for _, l := range m.Layers {
-			list = append(list, blob{l.Descriptor(), func(w io.Writer) error { _, err := l.WriteTo(w); return err }})
+			list = append(list, blob{l.Descriptor(), func(w io.Writer) error { _, err := l.WriteTo(w); return err }, true})
 		}
 	}
 	for _, a := range x.Artifacts {
-		list = append(list, blob{a.Descriptor, bytesOf(a.manifest)})
+		list = append(list, blob{Descriptor: a.Descriptor, write: bytesOf(a.manifest)})
 		for _, f := range a.files {
-			list = append(list, blob{f.Descriptor, bytesOf(f.content)})
+			list = append(list, blob{Descriptor: f.Descriptor, write: bytesOf(f.content)})
 		}
 	}
 	slices.SortStableFunc(list, func(a, b blob) int { return cmp.Compare(a.Digest, b.Digest) })
@@ -180,9 +181,13 @@ type dockerImage struct {
 }
 
 // WriteTarball writes a file that is both what docker load reads, with a tag per architecture ("nginx:1.27-arm64") and
-// the tag itself when there is only one, and an OCI layout in a tar.
+// the tag itself when there is only one, and an OCI layout in a tar. A file that is there and has all of it already is
+// kept, where layers go by their names, as they do in a layout.
 func (x *Index) WriteTarball(ctx context.Context, file string, tag Tag) error {
-	err := atomicfile.Write(file, 0o644, func(w io.Writer) error { return x.writeTar(ctx, w, tag) })
+	if x.isTarball(ctx, file, tag) {
+		return nil
+	}
+	err := atomicfile.Write(file, 0o644, func(w io.Writer) error { return x.writeTar(ctx, w, tag, x.blobs()) })
 	if err != nil {
 		return fmt.Errorf("writing image tarball %s: %w", file, err)
 	}
@@ -191,13 +196,68 @@ func (x *Index) WriteTarball(ctx context.Context, file string, tag Tag) error {
 
 // WriteStream writes what WriteTarball does.
 func (x *Index) WriteStream(ctx context.Context, w io.Writer, tag Tag) error {
-	if err := x.writeTar(ctx, w, tag); err != nil {
+	if err := x.writeTar(ctx, w, tag, x.blobs()); err != nil {
 		return fmt.Errorf("writing image tarball: %w", err)
 	}
 	return nil
 }
 
-func (x *Index) writeTar(ctx context.Context, w io.Writer, tag Tag) error {
+// isTarball reports whether the file is what WriteTarball writes, without a look into the layers.
+func (x *Index) isTarball(ctx context.Context, file string, tag Tag) bool {
+	f, err := os.Open(file)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return false
+	}
+	c := &comparison{file: f}
+	blobs := x.blobs()
+	for i, b := range blobs {
+		if b.layer {
+			blobs[i].write = func(w io.Writer) error { return c.pass(w, b.Size) }
+		}
+	}
+	return x.writeTar(ctx, c, tag, blobs) == nil && c.at == info.Size()
+}
+
+// comparison takes what the file has and refuses anything else.
+type comparison struct {
+	file    io.ReaderAt
+	at      int64
+	passing bool
+}
+
+var errDifferent = errors.New("the file is different")
+
+func (c *comparison) Write(p []byte) (int, error) {
+	if !c.passing {
+		have := make([]byte, len(p))
+		if _, err := c.file.ReadAt(have, c.at); err != nil || !bytes.Equal(have, p) {
+			return 0, errDifferent
+		}
+	}
+	c.at += int64(len(p))
+	return len(p), nil
+}
+
+// pass lets n bytes of the file be what they are. They go through w, which counts.
+func (c *comparison) pass(w io.Writer, n int64) error {
+	c.passing = true
+	defer func() { c.passing = false }()
+	unknown := make([]byte, min(n, 1<<20))
+	for ; n > 0; n -= int64(len(unknown)) {
+		unknown = unknown[:min(n, int64(len(unknown)))]
+		if _, err := w.Write(unknown); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (x *Index) writeTar(ctx context.Context, w io.Writer, tag Tag, blobs []blob) error {
 	tw := tar.NewWriter(w)
 	top, err := x.top(tag)
 	if err != nil {
@@ -212,7 +272,7 @@ func (x *Index) writeTar(ctx context.Context, w io.Writer, tag Tag) error {
 			return err
 		}
 	}
-	for _, b := range x.blobs() {
+	for _, b := range blobs {
 		if err := errors.Join(ctx.Err(), writeMember(tw, b.path(), b.Size, b.write)); err != nil {
 			return err
 		}
