@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"distro.internal/melange/compat"
 	"distro.internal/melange/recipe"
 	"distro.internal/pipelines"
 	"distro.internal/shared/apk"
@@ -134,6 +135,7 @@ func hostArch() string { return string(apk.HostArch()) }
 
 func compileCommand(s surroundings) *cobra.Command {
 	var p planFlags
+	var other bool
 	c := &cobra.Command{
 		Use:   "compile RECIPE",
 		Short: "Print what a recipe means: one JSON object per architecture, with nothing left to decide",
@@ -147,7 +149,11 @@ func compileCommand(s surroundings) *cobra.Command {
 			e.SetEscapeHTML(false)
 			e.SetIndent("", "  ")
 			for _, plan := range plans {
-				if err := e.Encode(plan); err != nil {
+				var form any = plan
+				if other {
+					form = compat.Of(plan)
+				}
+				if err := e.Encode(form); err != nil {
 					return err
 				}
 			}
@@ -155,6 +161,7 @@ func compileCommand(s surroundings) *cobra.Command {
 		},
 	}
 	p.register(c.Flags())
+	c.Flags().BoolVar(&other, "compat", false, "print it in the form of another melange's compile, to be compared with what that prints")
 	return c
 }
 

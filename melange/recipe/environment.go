@@ -166,7 +166,7 @@ type wanted struct {
 	pos  document.Pos
 }
 
-// draft is an environment to which steps still add what they need.
+// draft is an environment to which steps still add what they need, and what is wanted in it so far.
 type draft struct {
 	Environment
 	world []wanted
@@ -218,7 +218,11 @@ func (p *planner) environment(s EnvironmentSection, in *scope) draft {
 	return d
 }
 
-func (p *planner) finish(d draft) Environment {
+// finish adds what the steps need. Where none of them is a script there is nobody who could use it.
+func (p *planner) finish(d draft, needs []wanted, steps []Step) Environment {
+	if slices.ContainsFunc(steps, func(s Step) bool { return s.Script != "" }) {
+		d.world = append(d.world, needs...)
+	}
 	d.Packages = p.world(d.world)
 	return d.Environment
 }
@@ -313,7 +317,6 @@ func (p *planner) test(s subject, build EnvironmentSection) (Test, bool) {
 	}
 	p.merge(d.Env, section.Environment, s.scope)
 	run := p.steps(s.test.Pipeline, s)
-	d.world = append(d.world, run.needs...)
 	d.world = append(d.world, wanted{s.name, s.pos})
-	return Test{Output: s.name, Environment: p.finish(d), Sources: run.sources, Steps: run.steps}, true
+	return Test{Output: s.name, Environment: p.finish(d, run.needs, run.steps), Sources: run.sources, Steps: run.steps, Nodes: run.nodes}, true
 }

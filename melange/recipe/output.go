@@ -30,6 +30,8 @@ type Output struct {
 	Triggers       []string          // paths
 	DisabledChecks []string          // names of checks that only warn
 	Setcap         []FileCapability
+
+	Nodes []Node `json:"-"` // what the plan's steps and sources for this package came of
 }
 
 // License is one entry of copyright.
@@ -222,6 +224,28 @@ func (v vfsCap) encode() string {
 		b = binary.LittleEndian.AppendUint32(b, word)
 	}
 	return string(b)
+}
+
+// Grants is what the attribute says, as a recipe would: flags such as "+ep" by the names of capabilities.
+func (c FileCapability) Grants() map[string]string {
+	word := func(i int) uint32 { return binary.LittleEndian.Uint32([]byte(c.Value)[4*i:]) }
+	grants := map[string]string{}
+	for number, name := range capabilities[:32] {
+		flags := ""
+		if word(0)&1 != 0 {
+			flags += "e"
+		}
+		if word(1)>>number&1 != 0 {
+			flags += "p"
+		}
+		if word(2)>>number&1 != 0 {
+			flags += "i"
+		}
+		if (word(1)|word(2))>>number&1 != 0 {
+			grants[strings.ToLower(name)] = "+" + flags
+		}
+	}
+	return grants
 }
 
 var cpePart = regexp.MustCompile(`^[a-z0-9][a-z0-9+_.-]*$`)

@@ -91,6 +91,7 @@ type Test struct {
 	Environment Environment
 	Sources     []Source
 	Steps       []Step
+	Nodes       []Node `json:"-"` // what the steps and sources came of
 }
 
 // Targets says whether the recipe is for an architecture, which it may spell as apk or as Go and OCI do; "all" is any.
@@ -155,18 +156,21 @@ func (p *planner) plan() {
 	p.localFiles()
 
 	build := p.buildEnvironment(env)
+	var needs []wanted
 	for _, s := range p.packages {
 		run := p.steps(s.pipeline, s)
 		p.onlyTests(run.steps)
 		p.Sources = append(p.Sources, run.sources...)
 		p.Steps = append(p.Steps, run.steps...)
-		build.world = append(build.world, run.needs...)
-		p.Outputs = append(p.Outputs, p.output(s))
+		needs = append(needs, run.needs...)
+		output := p.output(s)
+		output.Nodes = run.nodes
+		p.Outputs = append(p.Outputs, output)
 		if t, ok := p.test(s, env); ok {
 			p.Tests = append(p.Tests, t)
 		}
 	}
-	p.Environment = p.finish(build)
+	p.Environment = p.finish(build, needs, p.Steps)
 }
 
 // header decides the plan's own fields.

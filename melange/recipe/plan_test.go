@@ -103,6 +103,7 @@ func TestPlan(t *testing.T) {
 			if d := cmp.Diff(string(s.want.Data), got); d != "" {
 				t.Errorf("(-want +got):\n%s", d)
 			}
+			checkNodes(t, p)
 			if again := s.plan(t); !reflect.DeepEqual(again, p) {
 				t.Error("a second plan of the same recipe differs")
 			}
@@ -111,6 +112,32 @@ func TestPlan(t *testing.T) {
 	if *update {
 		if err := os.WriteFile(plansGolden, txtar.Format(archive), 0o666); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// checkNodes: the trees of a plan hold the steps and sources of its lists, in order.
+func checkNodes(t *testing.T, p *Plan) {
+	var steps []Step
+	var sources []Source
+	var walk func(nodes []Node)
+	walk = func(nodes []Node) {
+		for _, n := range nodes {
+			steps, sources = append(steps, n.Steps...), append(sources, n.Sources...)
+			walk(n.Nodes)
+		}
+	}
+	for _, o := range p.Outputs {
+		walk(o.Nodes)
+	}
+	if !reflect.DeepEqual(steps, p.Steps) || !reflect.DeepEqual(sources, p.Sources) {
+		t.Errorf("the steps' tree has %v and %v", steps, sources)
+	}
+	for _, test := range p.Tests {
+		steps, sources = nil, nil
+		walk(test.Nodes)
+		if !reflect.DeepEqual(steps, test.Steps) || !reflect.DeepEqual(sources, test.Sources) {
+			t.Errorf("the tree of the test of %s has %v and %v", test.Output, steps, sources)
 		}
 	}
 }
@@ -127,6 +154,7 @@ func describe(p *Plan) string {
 		describeStep(&b, s)
 	}
 	for _, o := range p.Outputs {
+		o.Nodes = nil
 		fmt.Fprintf(&b, "output %s\n", fields(o))
 	}
 	for _, t := range p.Tests {

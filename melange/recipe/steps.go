@@ -26,11 +26,25 @@ type Step struct {
 	ScriptPos document.Pos      // the text, in the recipe or in a pipeline file
 }
 
+// Node is a step as it stands in the recipe or in a pipeline that the recipe uses, decided. The nodes of a pipeline are a
+// tree, which has the same steps and sources in it as the plan has in its lists. What a condition excludes is not there.
+type Node struct {
+	Name    string
+	Uses    string            // a pipeline: Nodes are its steps
+	With    map[string]string // what it is given, see [planner.given]
+	Dir     string            // as written here or further out
+	Env     map[string]string // over the environment's; with what is set further out
+	Steps   []Step            // of its own, before those of Nodes
+	Sources []Source
+	Nodes   []Node
+}
+
 // run is what a pipeline comes down to.
 type run struct {
 	steps   []Step
 	sources []Source
 	needs   []wanted
+	nodes   []Node
 }
 
 // A frame is what a step inherits from those around it.
@@ -42,27 +56,36 @@ type frame struct {
 	pos     document.Pos // the step in the recipe; zero while still there
 	output  string
 	network bool
+	inner   bool // there is a step around
 }
 
 func (p *planner) steps(list []PipelineStep, s subject) run {
 	var r run
-	f := frame{scope: s.scope, output: s.name}
-	for i := range list {
-		p.node(&list[i], f, &r)
-	}
+	r.nodes = p.nodes(list, frame{scope: s.scope, output: s.name}, &r)
 	return r
 }
 
-// node plans a step with all below it and says whether its condition held.
-func (p *planner) node(n *PipelineStep, f frame, r *run) bool {
-	if !p.holds(n.If, f.scope) {
-		return false
+// nodes plans the steps whose conditions hold.
+func (p *planner) nodes(list []PipelineStep, f frame, r *run) []Node {
+	var nodes []Node
+	for i := range list {
+		if n := &list[i]; p.holds(n.If, f.scope) {
+			nodes = append(nodes, p.node(n, p.enter(n, f), r))
+		}
 	}
-	f = p.enter(n, f)
+	return nodes
+}
+
+// node plans a step with all below it.
+func (p *planner) node(n *PipelineStep, f frame, r *run) Node {
+	d := Node{Name: p.forPeople(n.Name, f.scope), Dir: f.dir, Env: f.env}
 	r.needs = append(r.needs, p.want(n.Needs.Packages, f.scope)...)
+	if n.Uses.Value != "" && len(n.Pipeline) == 0 {
+		p.use(n, f, r, &d)
+		return d
+	}
+	steps, sources := len(r.steps), len(r.sources)
 	switch {
-	case n.Uses.Value != "" && len(n.Pipeline) == 0:
-		p.use(n, f, r)
 	case n.Source.Value != "":
 		p.source(n, f, r)
 	case n.Wasm.Value != "":
@@ -72,8 +95,11 @@ func (p *planner) node(n *PipelineStep, f frame, r *run) bool {
 	case strings.TrimSpace(n.Runs.Value) != "":
 		r.steps = append(r.steps, p.leaf(n, f))
 	}
-	p.children(n, f, r)
-	return true
+	d.Steps, d.Sources = slices.Clone(r.steps[steps:]), slices.Clone(r.sources[sources:])
+	f.inner = true
+	d.Nodes = p.nodes(n.Pipeline, f, r)
+	p.required(n, f, len(d.Nodes))
+	return d
 }
 
 // enter is the frame for what is in the node.
@@ -126,13 +152,8 @@ func (f frame) absolute() string {
 	return path.Join(Workspace, f.dir)
 }
 
-func (p *planner) children(n *PipelineStep, f frame, r *run) {
-	ran := 0
-	for i := range n.Pipeline {
-		if p.node(&n.Pipeline[i], f, r) {
-			ran++
-		}
-	}
+// required looks whether as many of a node's steps are left as it asserts.
+func (p *planner) required(n *PipelineStep, f frame, left int) {
 	want := n.Assertions.RequiredSteps
 	if want.Value == "" {
 		return
@@ -141,13 +162,13 @@ func (p *planner) children(n *PipelineStep, f frame, r *run) {
 	switch {
 	case err != nil:
 		p.errs.Add(want.Pos, "", "%q is not a number of steps", want.Value)
-	case count != ran && count > 0:
-		p.errs.Add(want.Pos, "", "want %d of the %d steps to run, but the conditions leave %d", count, len(n.Pipeline), ran)
+	case count != left && count > 0:
+		p.errs.Add(want.Pos, "", "want %d of the %d steps to run, but the conditions leave %d", count, len(n.Pipeline), left)
 	}
 }
 
-// use plans the pipeline that the node names.
-func (p *planner) use(n *PipelineStep, f frame, r *run) {
+// use plans the pipeline that the node names, into d.
+func (p *planner) use(n *PipelineStep, f frame, r *run, d *Node) {
 	name := p.expand(n.Uses, f.scope)
 	if slices.Contains(f.uses, name) {
 		p.errs.Add(n.Uses.Pos, "", "pipeline %s uses itself: %s", name, strings.Join(append(slices.Clone(f.uses), name), " -> "))
@@ -172,7 +193,32 @@ func (p *planner) use(n *PipelineStep, f frame, r *run) {
 	if n.Name.Value != "" {
 		root.Name = n.Name
 	}
-	p.node(&root, f, r)
+	d.Uses, d.With = name, p.given(n, def, f)
+	if !p.holds(root.If, f.scope) {
+		return
+	}
+	in := p.node(&root, p.enter(&root, f), r)
+	d.Dir, d.Env, d.Steps, d.Sources, d.Nodes = in.Dir, in.Env, in.Steps, in.Sources, in.Nodes
+}
+
+// given lists a pipeline's inputs, without those that have their defaults as they are written. An outermost step that
+// gives nothing has no list.
+func (p *planner) given(n, def *PipelineStep, f frame) map[string]string {
+	if len(n.With) == 0 && !f.inner {
+		return nil
+	}
+	var with map[string]string
+	for _, in := range def.Inputs {
+		value, ok := p.value("inputs."+in.Key.Value, f.scope, in.Value.Default.At, 0)
+		if !ok || value == in.Value.Default.Value {
+			continue
+		}
+		if with == nil {
+			with = map[string]string{}
+		}
+		with[in.Key.Value] = value
+	}
+	return with
 }
 
 // inputs makes the scope of a pipeline's body: the caller's, with the inputs on top. A value that is given may use the

@@ -15,435 +15,350 @@ import (
 	"slices"
 	"strings"
 
-	"mvdan.cc/sh/v3/syntax"
-
+	"distro.internal/melange/compat"
 	"distro.internal/melange/recipe"
 	"distro.internal/pipelines"
 	"distro.internal/shared/apk"
 )
 
-// compiled is what the peer writes, as far as it is compared.
-type compiled struct {
-	Package struct {
-		Name, Version, Description, URL string
-		Epoch                           uint64
-		Dependencies                    compiledDependencies
-		Scriptlets                      *compiledScriptlets
-	}
-	Environment compiledEnvironment
-	Pipeline    []compiledStep
-	Subpackages []struct {
-		If, Name, Description, URL string
-		Dependencies               compiledDependencies
-		Scriptlets                 *compiledScriptlets
-		Pipeline                   []compiledStep
-		Test                       *compiledTest
-	}
-	Test *compiledTest
+// difference is one place where the two disagree. What there is on one side only is empty on the other.
+type difference struct {
+	recipe string // with the architecture
+	where  string // the package, and whether it is its test
+	what   string // which of its properties
+	name   string // of the step, the variable, the input ... that differs
+
+	ours, theirs string
+	used         []string // pipelines of theirs, where an environment differs
+	idle         bool     // and that nothing of ours runs in it
 }
 
-type compiledTest struct {
-	Environment compiledEnvironment
-	Pipeline    []compiledStep
+func (d difference) String() string {
+	return fmt.Sprintf("%s: %s: %s %s: %.200q, theirs %.200q", d.recipe, d.where, d.what, d.name, d.ours, d.theirs)
 }
 
-type compiledEnvironment struct {
-	Contents    struct{ Packages []string }
-	Environment map[string]string
-}
-
-type compiledDependencies struct {
-	Runtime, Provides, Replaces []string
-	ProviderPriority            string `json:"provider-priority"`
-	ReplacesPriority            string `json:"replaces-priority"`
-}
-
-type compiledScriptlets struct {
-	PreInstall    string `json:"pre-install"`
-	PostInstall   string `json:"post-install"`
-	PreDeinstall  string `json:"pre-deinstall"`
-	PostDeinstall string `json:"post-deinstall"`
-	PreUpgrade    string `json:"pre-upgrade"`
-	PostUpgrade   string `json:"post-upgrade"`
-	Trigger       struct {
-		Script string
-		Paths  []string
-	}
-}
-
-type compiledStep struct {
-	Name, Uses, If, Runs string
-	With                 map[string]string
-	Pipeline             []compiledStep
-	WorkDir              string `json:"working-directory"`
-	Environment          map[string]string
-}
-
-// difference is one place where the two disagree. The text starts with the file's name.
-type difference struct{ kind, text string }
-
-func (s *survey) compare(w io.Writer, outcomes []outcome) error {
-	byKind := map[string][]difference{}
-	compared, equal := 0, 0
-	for _, o := range outcomes {
-		if o.plan == nil {
-			continue
-		}
-		data, err := os.ReadFile(filepath.Join(s.peer, strings.TrimSuffix(o.file, ".yaml")+".json"))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		var peer compiled
-		if err := json.Unmarshal(data, &peer); err != nil {
-			return fmt.Errorf("reading the peer's %s: %w", o.file, err)
-		}
-		c := comparison{file: o.file, dir: s.dir}
-		c.plans(o.plan, &peer)
-		compared++
-		if len(c.found) == 0 {
-			equal++
-		}
-		for _, d := range c.found {
-			byKind[d.kind] = append(byKind[d.kind], d)
-		}
-	}
-	fmt.Fprintf(w, "compared %d with the peer: %d are equal\n", compared, equal)
-	for _, kind := range slices.Sorted(maps.Keys(byKind)) {
-		fmt.Fprintf(w, "%5d  %s\n", len(byKind[kind]), kind)
-		for _, d := range byKind[kind][:min(s.examples, len(byKind[kind]))] {
-			fmt.Fprintf(w, "         %s\n", d.text)
-		}
-	}
-	return nil
-}
-
-// comparison is of one recipe.
+// comparison collects the differences of all recipes.
 type comparison struct {
-	file, dir string
-	found     []difference
+	builtin func(pipeline string) bool // it is ours, and the folder of recipes has no other of its name
+
+	recipes, equal int
+	at             difference           // what is the same for those that are found next
+	build          [2]map[string]string // variables of the build, ours and theirs: tests have them too
+	found          []difference
 }
 
-func (c *comparison) differ(kind, format string, args ...any) {
-	c.found = append(c.found, difference{kind, c.file + ": " + fmt.Sprintf(format, args...)})
+func (c *comparison) differ(what, name, ours, theirs string) {
+	d := c.at
+	d.what, d.name, d.ours, d.theirs = what, name, ours, theirs
+	c.found = append(c.found, d)
 }
 
-func (c *comparison) equal(kind, what, ours, theirs string) {
+func (c *comparison) value(what, name, ours, theirs string) {
 	if ours != theirs {
-		c.differ(kind, "%s: %q, peer %q", what, ours, theirs)
+		c.differ(what, name, ours, theirs)
 	}
 }
 
-func (c *comparison) plans(p *recipe.Plan, peer *compiled) {
-	c.equal("name and version", "origin", fmt.Sprintf("%s %s %d", p.Name, p.Version, p.Epoch),
-		fmt.Sprintf("%s %s %d", peer.Package.Name, peer.Package.Version, peer.Package.Epoch))
-	c.output(p.Outputs[0], peer.Package.Description, peer.Package.URL, peer.Package.Dependencies, peer.Package.Scriptlets)
+// same compares values of any kind as JSON.
+func (c *comparison) same(what string, ours, theirs any) {
+	text := func(v any) string {
+		data, err := json.Marshal(v)
+		if err != nil {
+			return err.Error()
+		}
+		return string(data)
+	}
+	c.value(what, "", text(ours), text(theirs))
+}
 
-	steps := peer.Pipeline
-	names := []string{p.Name}
-	for _, s := range peer.Subpackages {
-		names = append(names, s.Name)
+// set compares lists of which neither order nor number matters: each name on its own.
+func (c *comparison) set(what string, ours, theirs []string) {
+	for _, name := range union(ours, theirs) {
+		in := func(list []string) string {
+			if slices.Contains(list, name) {
+				return name
+			}
+			return ""
+		}
+		c.value(what, name, in(ours), in(theirs))
+	}
+}
+
+func union(lists ...[]string) []string {
+	return slices.Compact(slices.Sorted(slices.Values(slices.Concat(lists...))))
+}
+
+func (c *comparison) texts(what string, ours, theirs map[string]string) {
+	for _, name := range union(slices.Collect(maps.Keys(ours)), slices.Collect(maps.Keys(theirs))) {
+		c.value(what, name, ours[name], theirs[name])
+	}
+}
+
+// recipe compares a recipe's plan with what the peer made of it.
+func (c *comparison) recipe(arch apk.Arch, o outcome, peer compiled) {
+	before := len(c.found)
+	c.recipes++
+	c.at = difference{recipe: o.file + " for " + string(arch), where: o.name()}
+	switch {
+	case o.err != nil && peer.config == nil:
+		// Neither has it, be it for the architecture or for a mistake.
+	case o.err != nil:
+		c.differ("refused", "", o.err.Error(), "")
+	case peer.config == nil:
+		c.differ("refused", "", "", peer.reason)
+	default:
+		c.configuration(compat.Of(o.plan), peer.config)
+	}
+	if len(c.found) == before {
+		c.equal++
+	}
+}
+
+func (c *comparison) configuration(ours, theirs *compat.Configuration) {
+	c.value("name and version", "", version(ours), version(theirs))
+	c.origin(&ours.Package, &theirs.Package)
+	var steps, others []compat.Step
+	steps, others = append(steps, ours.Pipeline...), append(others, theirs.Pipeline...)
+	for _, s := range ours.Subpackages {
 		steps = append(steps, s.Pipeline...)
 	}
-	var own []string
-	for _, o := range p.Outputs {
-		own = append(own, o.Name)
+	for _, s := range theirs.Subpackages {
+		others = append(others, s.Pipeline...)
 	}
-	c.equal("packages", "outputs", strings.Join(own, " "), strings.Join(names, " "))
-	if !slices.Equal(own, names) {
+	c.at.used, c.at.idle = used(live(others)), !runs(steps)
+	c.environment(ours.Environment, theirs.Environment)
+	c.texts("environment variable", ours.Environment.Environment, theirs.Environment.Environment)
+	c.same("capabilities", ours.Capabilities, theirs.Capabilities)
+	c.steps(ours.Pipeline, live(theirs.Pipeline), surroundings{}, surroundings{})
+	c.build = [2]map[string]string{ours.Environment.Environment, theirs.Environment.Environment}
+	c.test(ours.Test, theirs.Test)
+	c.subpackages(ours, theirs)
+}
+
+func version(c *compat.Configuration) string {
+	return fmt.Sprintf("%s %s-r%d", c.Package.Name, c.Package.Version, c.Package.Epoch)
+}
+
+func (c *comparison) origin(ours, theirs *compat.Package) {
+	c.value("description", "", words(ours.Description), words(theirs.Description))
+	c.value("url", "", words(ours.URL), words(theirs.URL))
+	c.value("commit", "", ours.Commit, theirs.Commit)
+	c.texts("annotation", ours.Annotations, theirs.Annotations)
+	c.same("copyright", ours.Copyright, theirs.Copyright)
+	c.dependencies(ours.Dependencies, theirs.Dependencies)
+	c.same("options", ours.Options, theirs.Options)
+	c.scriptlets(ours.Scriptlets, theirs.Scriptlets)
+	c.same("checks", ours.Checks, theirs.Checks)
+	c.same("cpe", ours.CPE, theirs.CPE)
+	c.same("setcap", ours.Setcap, theirs.Setcap)
+	c.same("timeout", ours.Timeout, theirs.Timeout)
+	c.same("resources", ours.Resources, theirs.Resources)
+	c.same("test resources", ours.TestResources, theirs.TestResources)
+}
+
+// words is a text in which only the words matter.
+func words(text string) string { return strings.Join(strings.Fields(text), " ") }
+
+func (c *comparison) subpackages(ours, theirs *compat.Configuration) {
+	rest := slices.Clone(theirs.Subpackages)
+	for _, s := range ours.Subpackages {
+		i := slices.IndexFunc(rest, func(t compat.Subpackage) bool { return t.Name == s.Name })
+		if i < 0 {
+			c.differ("subpackage", s.Name, "there", "")
+			continue
+		}
+		if i > 0 && rest[0].If == "" {
+			c.differ("order of subpackages", "", s.Name, rest[0].Name)
+		}
+		c.at.where = s.Name
+		c.subpackage(&s, &rest[i])
+		rest = slices.Delete(rest, i, i+1)
+	}
+	for _, s := range rest {
+		c.differ("subpackage", s.Name, "", cmp.Or(s.If, "there"))
+	}
+}
+
+func (c *comparison) subpackage(ours, theirs *compat.Subpackage) {
+	c.value("description", "", words(ours.Description), words(theirs.Description))
+	c.value("url", "", words(ours.URL), words(theirs.URL))
+	c.value("commit", "", ours.Commit, theirs.Commit)
+	c.texts("annotation", ours.Annotations, theirs.Annotations)
+	c.dependencies(ours.Dependencies, theirs.Dependencies)
+	c.same("options", ours.Options, theirs.Options)
+	c.scriptlets(ours.Scriptlets, theirs.Scriptlets)
+	c.same("checks", ours.Checks, theirs.Checks)
+	c.same("setcap", ours.Setcap, theirs.Setcap)
+	c.steps(ours.Pipeline, live(theirs.Pipeline), surroundings{}, surroundings{})
+	c.test(ours.Test, theirs.Test)
+}
+
+func (c *comparison) dependencies(ours, theirs compat.Dependencies) {
+	c.set("runtime dependency", ours.Runtime, theirs.Runtime)
+	c.set("provided name", ours.Provides, theirs.Provides)
+	c.set("replaced name", ours.Replaces, theirs.Replaces)
+	c.value("provider priority", "", ours.ProviderPriority, theirs.ProviderPriority)
+	c.value("replaces priority", "", ours.ReplacesPriority, theirs.ReplacesPriority)
+}
+
+func (c *comparison) scriptlets(ours, theirs *compat.Scriptlets) {
+	none := &compat.Scriptlets{}
+	ours, theirs = cmp.Or(ours, none), cmp.Or(theirs, none)
+	c.set("trigger", ours.Trigger.Paths, theirs.Trigger.Paths)
+	scripts := func(s *compat.Scriptlets) map[string]string {
+		return map[string]string{
+			"pre-install": s.PreInstall, "post-install": s.PostInstall, "pre-deinstall": s.PreDeinstall,
+			"post-deinstall": s.PostDeinstall, "pre-upgrade": s.PreUpgrade, "post-upgrade": s.PostUpgrade,
+			"trigger": s.Trigger.Script,
+		}
+	}
+	c.texts("scriptlet", scripts(ours), scripts(theirs))
+}
+
+// environment compares environments without their variables.
+func (c *comparison) environment(ours, theirs compat.Environment) {
+	c.set("environment package", ours.Contents.Packages, normal(theirs.Contents.Packages))
+	repositories := func(c compat.Contents) []string { return slices.Concat(c.BuildRepositories, c.Repositories) }
+	c.set("repository", repositories(ours.Contents), repositories(theirs.Contents))
+	c.set("key", ours.Contents.Keyring, theirs.Contents.Keyring)
+	c.same("accounts", ours.Accounts, theirs.Accounts)
+}
+
+// normal spells dependencies as apk does.
+func normal(list []string) []string {
+	var spelled []string
+	for _, text := range list {
+		if d, err := apk.ParseDependency(text); err == nil {
+			text = d.String()
+		}
+		spelled = append(spelled, text)
+	}
+	return spelled
+}
+
+// used lists the pipelines that steps use, deep down.
+func used(steps []compat.Step) []string {
+	var names []string
+	for _, s := range steps {
+		if s.Uses != "" {
+			names = append(names, s.Uses)
+		}
+		names = append(names, used(s.Pipeline)...)
+	}
+	return union(names)
+}
+
+// runs says whether one of the steps runs a script, deep down.
+func runs(steps []compat.Step) bool {
+	return slices.ContainsFunc(steps, func(s compat.Step) bool { return s.Runs != "" || runs(s.Pipeline) })
+}
+
+// test compares tests. One without steps is none.
+func (c *comparison) test(ours, theirs *compat.Test) {
+	at := c.at.where
+	defer func() { c.at.where = at }()
+	c.at.where += " test"
+	if theirs != nil && len(theirs.Pipeline) == 0 {
+		theirs = nil
+	}
+	if ours == nil || theirs == nil {
+		c.value("test", "", there(ours != nil), there(theirs != nil))
 		return
 	}
-	for i, s := range peer.Subpackages {
-		c.output(p.Outputs[i+1], s.Description, s.URL, s.Dependencies, s.Scriptlets)
-	}
-	c.unexpanded(p)
-	c.run("build", p.Steps, p.Sources, steps)
-	c.environment("build", p.Environment, peer.Environment, steps)
-	c.tests(p, peer)
+	c.at.used, c.at.idle = used(live(theirs.Pipeline)), !runs(ours.Pipeline)
+	c.environment(ours.Environment, theirs.Environment)
+	c.texts("environment variable", over(c.build[0], ours.Environment.Environment), over(c.build[1], theirs.Environment.Environment))
+	c.steps(ours.Pipeline, live(theirs.Pipeline), surroundings{}, surroundings{})
 }
 
-// unexpanded finds references that planning left in scripts.
-func (c *comparison) unexpanded(p *recipe.Plan) {
-	steps := slices.Clone(p.Steps)
-	for _, t := range p.Tests {
-		steps = append(steps, t.Steps...)
-	}
-	for _, s := range steps {
-		if _, text, found := strings.Cut(s.Script, "${{"); found {
-			c.differ("a reference is left", "%.60q", text)
-		}
-	}
+// over is what two maps hold together, the second where both have a name.
+func over(base, own map[string]string) map[string]string {
+	m := maps.Clone(base)
+	maps.Copy(m, own)
+	return m
 }
 
-func (c *comparison) tests(p *recipe.Plan, peer *compiled) {
-	theirs := map[string]*compiledTest{p.Name: peer.Test}
-	for _, s := range peer.Subpackages {
-		theirs[s.Name] = s.Test
+func there(is bool) string {
+	if is {
+		return "there"
 	}
-	for _, t := range p.Tests {
-		other := theirs[t.Output]
-		if other == nil {
-			c.differ("tests", "%s: the peer has no test", t.Output)
-			continue
-		}
-		c.run("test", t.Steps, t.Sources, other.Pipeline)
-		c.environment("test", t.Environment, other.Environment, other.Pipeline)
-		delete(theirs, t.Output)
-	}
-	for _, name := range slices.Sorted(maps.Keys(theirs)) {
-		if t := theirs[name]; t != nil && len(t.Pipeline) > 0 {
-			c.differ("tests", "%s: only the peer has a test", name)
-		}
-	}
+	return ""
 }
 
-func (c *comparison) output(o recipe.Output, description, url string, deps compiledDependencies, scripts *compiledScriptlets) {
-	c.equal("description", o.Name, o.Description, strings.Join(strings.Fields(description), " "))
-	c.equal("url", o.Name, o.URL, url)
-	for _, list := range []struct {
-		kind         string
-		ours, theirs []string
-	}{
-		{"runtime", o.Depends, deps.Runtime}, {"provides", o.Provides, deps.Provides}, {"replaces", o.Replaces, deps.Replaces},
-	} {
-		c.equal(list.kind, o.Name, set(list.ours), set(list.theirs))
-	}
-	c.equal("priorities", o.Name, o.ProviderPriority+" "+o.ReplacesPriority, deps.ProviderPriority+" "+deps.ReplacesPriority)
-	if scripts == nil {
-		scripts = &compiledScriptlets{}
-	}
-	for name, text := range map[string]string{
-		".pre-install": scripts.PreInstall, ".post-install": scripts.PostInstall, ".pre-deinstall": scripts.PreDeinstall,
-		".post-deinstall": scripts.PostDeinstall, ".pre-upgrade": scripts.PreUpgrade, ".post-upgrade": scripts.PostUpgrade,
-		".trigger": scripts.Trigger.Script,
-	} {
-		c.equal("scriptlets", o.Name+name, o.Scriptlets[name], text)
-	}
-	c.equal("triggers", o.Name, set(o.Triggers), set(scripts.Trigger.Paths))
+// surroundings is what a step has from those around it.
+type surroundings struct {
+	dir  string
+	vars map[string]string
 }
 
-func set(list []string) string {
-	return strings.Join(slices.Compact(slices.Sorted(slices.Values(list))), " ")
+func (s surroundings) enter(step compat.Step) surroundings {
+	inner := surroundings{cmp.Or(step.WorkDir, s.dir), s.vars}
+	if len(step.Environment) > 0 {
+		inner.vars = maps.Clone(s.vars)
+		if inner.vars == nil {
+			inner.vars = map[string]string{}
+		}
+		maps.Copy(inner.vars, step.Environment)
+	}
+	return inner
 }
 
-func (c *comparison) environment(what string, e recipe.Environment, peer compiledEnvironment, steps []compiledStep) {
-	ours := map[string]bool{}
-	for _, d := range e.Packages {
-		ours[d.String()] = true
+// folder is where the step runs.
+func (s surroundings) folder() string {
+	if path.IsAbs(s.dir) {
+		return path.Clean(s.dir)
 	}
-	theirs := map[string]bool{}
-	for _, name := range peer.Contents.Packages {
-		if d, err := apk.ParseDependency(name); err == nil {
-			name = d.String()
-		}
-		if theirs[name] {
-			continue
-		}
-		theirs[name] = true
-		if !ours[name] {
-			c.differ(what+" environment: only the peer has "+name, "used: %s", used(steps))
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(ours)) {
-		if !theirs[name] {
-			c.differ(what+" environment: only ours has a package", "%s", name)
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(peer.Environment)) {
-		if e.Env[name] != peer.Environment[name] {
-			c.differ(what+" environment variable", "%s=%q, peer %q", name, e.Env[name], peer.Environment[name])
-		}
-	}
+	return path.Join(recipe.Workspace, s.dir)
 }
 
-// used lists the pipelines that steps use.
-func used(steps []compiledStep) string {
-	names := map[string]bool{}
-	var walk func([]compiledStep)
-	walk = func(steps []compiledStep) {
-		for _, s := range steps {
-			if s.Uses != "" {
-				names[s.Uses] = true
-			}
-			walk(s.Pipeline)
-		}
-	}
-	walk(steps)
-	return strings.Join(slices.Sorted(maps.Keys(names)), " ")
-}
-
-// run compares what is executed. Built-in pipelines are compared by name: their scripts differ by intention.
-func (c *comparison) run(what string, steps []recipe.Step, sources []recipe.Source, peer []compiledStep) {
-	f := flattened{builtin: c.builtin}
-	for _, s := range peer {
-		f.step(s, "", nil)
-	}
-	c.inputs(what, steps, f.inputs)
-	c.items(what+" sources", own(sources), f.sources)
-	c.items(what+" steps", c.scripts(steps), f.scripts)
-}
-
-// inputs looks for what was given to a built-in pipeline in the scripts that became of it.
-func (c *comparison) inputs(what string, steps []recipe.Step, given []input) {
-	scripts := map[string]string{}
-	for _, s := range steps {
-		for name := range strings.SplitSeq(s.Uses, " > ") {
-			scripts[name] += s.Script
-		}
-	}
-	for _, in := range given {
-		for line := range strings.Lines(in.value) {
-			if line = strings.TrimSpace(line); !strings.Contains(scripts[in.uses], line) {
-				c.differ(what+" inputs: not in the script", "%s: %s=%q", in.uses, in.name, line)
-			}
-		}
-	}
-}
-
-// input is what a peer's step gives to a pipeline.
-type input struct{ uses, name, value string }
-
-func (c *comparison) items(kind string, ours, theirs []string) {
+// steps compares pipelines step by step, as far as they go together.
+func (c *comparison) steps(ours, theirs []compat.Step, around, others surroundings) {
 	for i := range max(len(ours), len(theirs)) {
 		switch {
 		case i >= len(ours):
-			c.differ(kind+": missing", "peer %.200q", theirs[i])
-			return
+			c.differ("step", title(theirs[i]), "", "there")
 		case i >= len(theirs):
-			c.differ(kind+": surplus", "%.200q", ours[i])
+			c.differ("step", title(ours[i]), "there", "")
+		case ours[i].Uses != theirs[i].Uses:
+			c.differ("step", "", title(ours[i]), title(theirs[i]))
 			return
-		case ours[i] != theirs[i]:
-			at := 0
-			for at < min(len(ours[i]), len(theirs[i])) && ours[i][at] == theirs[i][at] {
-				at++
-			}
-			at = max(0, at-30)
-			c.differ(kind+": other", "%.120q, peer %.120q", ours[i][at:], theirs[i][at:])
-			return
+		default:
+			c.step(ours[i], theirs[i], around.enter(ours[i]), others.enter(theirs[i]))
 		}
 	}
 }
 
-// builtin says whether a pipeline is ours and the surveyed folder has no other of its name.
-func (c *comparison) builtin(name string) bool {
-	if _, err := os.Stat(filepath.Join(c.dir, "pipelines", name+".yaml")); err == nil {
-		return false
+func title(s compat.Step) string { return cmp.Or(s.Uses, s.Name, words(s.Runs), "of others") }
+
+// step compares what two steps are given and what they run. Of pipelines that both bring along only the former: they are
+// written anew on purpose.
+func (c *comparison) step(ours, theirs compat.Step, in, other surroundings) {
+	c.value("name of a step", "", ours.Name, theirs.Name)
+	c.texts("input of "+ours.Uses, ours.With, theirs.With)
+	if ours.Uses != "" && c.builtin(ours.Uses) {
+		return
 	}
-	_, err := fs.Stat(pipelines.Files, name+".yaml")
-	return err == nil
+	if ours.Runs != "" || theirs.Runs != "" {
+		c.value("folder of a step", title(theirs), in.folder(), other.folder())
+		c.texts("variable of a step", in.vars, other.vars)
+	}
+	c.value("script", title(theirs), strings.TrimSpace(ours.Runs), strings.TrimSpace(theirs.Runs))
+	c.steps(ours.Pipeline, theirs.Pipeline, in, other)
 }
 
-func own(sources []recipe.Source) []string {
-	var list []string
-	for _, s := range sources {
-		if s.Kind == recipe.SourceFetch || s.Kind == recipe.SourceGit {
-			list = append(list, strings.Join([]string{s.URI, s.SHA256, s.SHA512, s.Commit, s.Tag, s.Branch}, " "))
-		}
-	}
-	return list
-}
-
-// scripts gives the recipe's own steps and those of its pipelines as text, and each use of a built-in one as its name.
-func (c *comparison) scripts(steps []recipe.Step) []string {
-	var list []string
+// live leaves out the steps that the peer prints and will not run, and those that have nothing to run.
+func live(steps []compat.Step) []compat.Step {
+	var list []compat.Step
 	for _, s := range steps {
-		text := "run in " + s.Dir + env(s.Env) + "\n" + normal(s.Script)
-		for name := range strings.SplitSeq(s.Uses, " > ") {
-			if c.builtin(name) {
-				text = "use " + name
-				break
-			}
-		}
-		if strings.HasPrefix(text, "run") && emptyScript(s.Script) {
+		if !holds(s.If) {
 			continue
 		}
-		if text == "use fetch" || text == "use git-checkout" {
-			continue // the copy of a source that goes elsewhere
-		}
-		if len(list) == 0 || list[len(list)-1] != text || strings.HasPrefix(text, "run") {
-			list = append(list, text)
+		s.Pipeline = live(s.Pipeline)
+		if s.Uses != "" || s.Pipeline != nil || strings.TrimSpace(s.Runs) != "" {
+			list = append(list, s)
 		}
 	}
 	return list
-}
-
-func env(m map[string]string) string {
-	text := ""
-	for _, k := range slices.Sorted(maps.Keys(m)) {
-		text += " " + k + "=" + m[k]
-	}
-	return text
-}
-
-// normal is a script as the peer prints it: without comments, in one layout.
-func normal(script string) string {
-	file, err := syntax.NewParser(syntax.KeepComments(false)).Parse(strings.NewReader(script), "")
-	if err != nil {
-		return script
-	}
-	var b strings.Builder
-	if err := syntax.NewPrinter().Print(&b, file); err != nil {
-		return script
-	}
-	return strings.TrimSpace(blankLines.ReplaceAllString(b.String(), "\n"))
-}
-
-var blankLines = regexp.MustCompile(`\n\s*\n`)
-
-func emptyScript(script string) bool { return normal(script) == "" }
-
-// flattened is the peer's tree of steps as lists.
-type flattened struct {
-	builtin          func(string) bool
-	sources, scripts []string
-	inputs           []input
-}
-
-func (f *flattened) step(s compiledStep, dir string, vars map[string]string) {
-	if !holds(s.If) {
-		return
-	}
-	dir = cmp.Or(s.WorkDir, dir)
-	if len(s.Environment) > 0 {
-		vars = maps.Clone(vars)
-		if vars == nil {
-			vars = map[string]string{}
-		}
-		maps.Copy(vars, s.Environment)
-	}
-	if s.Uses != "" && f.builtin(s.Uses) {
-		f.use(s)
-		return
-	}
-	if normal(s.Runs) != "" {
-		where := path.Join(recipe.Workspace, dir)
-		if path.IsAbs(dir) {
-			where = path.Clean(dir)
-		}
-		f.scripts = append(f.scripts, "run in "+where+env(vars)+"\n"+normal(s.Runs))
-	}
-	for _, child := range s.Pipeline {
-		f.step(child, dir, vars)
-	}
-}
-
-func (f *flattened) use(s compiledStep) {
-	w := s.With
-	switch s.Uses {
-	case "fetch":
-		f.sources = append(f.sources, strings.Join([]string{w["uri"], w["expected-sha256"], w["expected-sha512"], "", "", ""}, " "))
-	case "git-checkout":
-		f.sources = append(f.sources, strings.Join([]string{w["repository"], "", "", w["expected-commit"], w["tag"], w["branch"]}, " "))
-	default:
-		for _, name := range slices.Sorted(maps.Keys(w)) {
-			f.inputs = append(f.inputs, input{s.Uses, name, w[name]})
-		}
-		if text := "use " + s.Uses; len(f.scripts) == 0 || f.scripts[len(f.scripts)-1] != text {
-			f.scripts = append(f.scripts, text)
-		}
-	}
 }
 
 var atom = regexp.MustCompile(`^\s*("[^"]*"|'[^']*')\s*(==|!=)\s*("[^"]*"|'[^']*')\s*$`)
@@ -464,4 +379,43 @@ func holds(text string) bool {
 		}
 	}
 	return false
+}
+
+// builtin says whether a pipeline is ours and the surveyed folder has no other of its name.
+func (s *survey) builtin(name string) bool {
+	if _, err := os.Stat(filepath.Join(s.dir, "pipelines", name+".yaml")); err == nil {
+		return false
+	}
+	_, err := fs.Stat(pipelines.Files, name+".yaml")
+	return err == nil
+}
+
+// report counts the differences by class. The error says that some are of a class that nobody explained.
+func (c *comparison) report(w io.Writer, examples int) error {
+	byClass := map[string][]difference{}
+	for _, d := range c.found {
+		class := classOf(d)
+		byClass[class] = append(byClass[class], d)
+	}
+	fmt.Fprintf(w, "\ncompared %d with the peer: %d without a difference, %d differences in %d classes\n",
+		c.recipes, c.equal, len(c.found), len(byClass))
+	var unknown []string
+	for _, class := range slices.Sorted(maps.Keys(byClass)) {
+		list := byClass[class]
+		reason, ok := known[class]
+		if !ok {
+			unknown, reason = append(unknown, class), "nobody knows why"
+		}
+		fmt.Fprintf(w, "%6d  %s: %s\n", len(list), class, reason)
+		if !ok {
+			examples = max(examples, 3)
+		}
+		for _, d := range list[:min(examples, len(list))] {
+			fmt.Fprintf(w, "          %s\n", d)
+		}
+	}
+	if len(unknown) > 0 {
+		return errors.New("there are unknown differences: " + strings.Join(unknown, ", "))
+	}
+	return nil
 }

@@ -1,19 +1,21 @@
 // Survey plans every recipe of a folder and says how it went: how many, how fast, which not, and why.
 //
-//	go run ./melange/recipe/survey [-arch x86_64] [-peer FOLDER] FOLDER
+//	go run ./melange/recipe/survey [-arch x86_64,aarch64] [-peer PROGRAM [-compiled FOLDER]] FOLDER
 //
-// With -peer it compares each plan with what another implementation made of the same recipe, NAME.json in the folder, as
-// written by "melange compile --arch ARCH NAME.yaml", and counts the differences by kind.
+// With -peer it has another melange compile the same recipes, and compares what that prints with what compile --compat
+// does: packages, steps, environments, dependencies. Differences that are known, and why they are there, are a table; any
+// other is an error.
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -30,9 +32,11 @@ import (
 
 func main() {
 	var s survey
-	flag.StringVar((*string)(&s.arch), "arch", "x86_64", "plan for this architecture")
-	flag.StringVar(&s.peer, "peer", "", "compare with the compiled recipes in this folder")
-	flag.IntVar(&s.examples, "examples", 3, "show so many examples of each kind of difference")
+	archs := flag.String("arch", "x86_64", "plan for these architectures, with commas between them")
+	flag.StringVar(&s.peer.program, "peer", "", "compare with what this melange compiles")
+	flag.StringVar(&s.peer.folder, "compiled", "", "keep in ARCH/NAME.json in this folder what the other compiled, and do not ask it again for what is there")
+	flag.IntVar(&s.peer.atOnce, "at-once", 2, "run the other so many times at once")
+	flag.IntVar(&s.examples, "examples", 0, "show so many examples of each class of differences")
 	flag.BoolVar(&s.shell, "shell", false, "check the syntax of all scripts")
 	flag.BoolVar(&s.unpinned, "unpinned", false, "accept sources without a digest")
 	flag.Parse()
@@ -41,35 +45,59 @@ func main() {
 		os.Exit(2)
 	}
 	s.dir = flag.Arg(0)
-	if err := s.run(os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, err)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := s.run(ctx, os.Stdout, strings.Split(*archs, ",")); err != nil {
+		fmt.Fprintln(os.Stderr, "survey:", err)
 		os.Exit(1)
 	}
 }
 
 type survey struct {
-	dir, peer string
-	arch      apk.Arch
-	examples  int
-	unpinned  bool
-	shell     bool
+	dir      string
+	examples int
+	unpinned bool
+	shell    bool
+	peer     peer
 }
 
 // outcome is what became of one recipe.
 type outcome struct {
-	file        string
-	plan        *recipe.Plan
-	err         error
-	spent       time.Duration
-	differences []difference
+	file  string
+	plan  *recipe.Plan
+	err   error
+	spent time.Duration
 }
 
-func (s *survey) run(w io.Writer) error {
+func (s *survey) run(ctx context.Context, w io.Writer, archs []string) error {
 	files, err := filepath.Glob(filepath.Join(s.dir, "*.yaml"))
 	if err != nil {
 		return err
 	}
 	files = slices.DeleteFunc(files, func(f string) bool { return strings.HasPrefix(filepath.Base(f), ".") })
+	c := comparison{builtin: s.builtin}
+	for _, name := range archs {
+		arch, err := apk.ParseArch(name)
+		if err != nil {
+			return err
+		}
+		outcomes, spent := s.plans(files, arch)
+		s.report(w, arch, outcomes, spent)
+		if s.peer.program == "" {
+			continue
+		}
+		if err := s.compare(ctx, &c, arch, outcomes); err != nil {
+			return err
+		}
+	}
+	if s.peer.program == "" {
+		return nil
+	}
+	return c.report(w, s.examples)
+}
+
+// plans plans all files for one architecture.
+func (s *survey) plans(files []string, arch apk.Arch) ([]outcome, time.Duration) {
 	library := recipe.NewLibrary(os.DirFS(filepath.Join(s.dir, "pipelines")), pipelines.Files)
 	outcomes := make([]outcome, len(files))
 	start := time.Now()
@@ -77,21 +105,15 @@ func (s *survey) run(w io.Writer) error {
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, file := range files {
 		group.Go(func() error {
-			outcomes[i] = s.plan(file, library)
+			outcomes[i] = s.plan(file, arch, library)
 			return nil
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	s.report(w, outcomes, time.Since(start))
-	if s.peer == "" {
-		return nil
-	}
-	return s.compare(w, outcomes)
+	_ = group.Wait() // what went wrong is in the outcomes
+	return outcomes, time.Since(start)
 }
 
-func (s *survey) plan(file string, library *recipe.Library) (o outcome) {
+func (s *survey) plan(file string, arch apk.Arch, library *recipe.Library) (o outcome) {
 	start := time.Now()
 	defer func() { o.spent = time.Since(start) }()
 	o.file = filepath.Base(file)
@@ -106,7 +128,7 @@ func (s *survey) plan(file string, library *recipe.Library) (o outcome) {
 		return o
 	}
 	o.plan, o.err = r.Plan(recipe.PlanOptions{
-		Arch: s.arch, Library: library, Dir: os.DirFS(s.dir), AllowUnpinned: s.unpinned, CheckShell: s.shell, Commit: "unknown",
+		Arch: arch, Library: library, Dir: os.DirFS(s.dir), AllowUnpinned: s.unpinned, CheckShell: s.shell, Commit: commit,
 	})
 	if o.err == nil {
 		o.plan.Digests()
@@ -114,7 +136,10 @@ func (s *survey) plan(file string, library *recipe.Library) (o outcome) {
 	return o
 }
 
-func (s *survey) report(w io.Writer, outcomes []outcome, total time.Duration) {
+// commit is that of the recipes, for both.
+const commit = "unknown"
+
+func (s *survey) report(w io.Writer, arch apk.Arch, outcomes []outcome, total time.Duration) {
 	var planned, otherwise, steps, tests, outputs int
 	sources := map[string]int{}
 	spent := make([]time.Duration, 0, len(outcomes))
@@ -123,7 +148,7 @@ func (s *survey) report(w io.Writer, outcomes []outcome, total time.Duration) {
 		switch {
 		case errors.Is(o.err, recipe.ErrArchitecture):
 			otherwise++
-		case errors.Is(o.err, fs.ErrNotExist), o.err != nil:
+		case o.err != nil:
 			fmt.Fprintln(w, strings.TrimSpace(o.err.Error()))
 		default:
 			planned++
@@ -137,14 +162,14 @@ func (s *survey) report(w io.Writer, outcomes []outcome, total time.Duration) {
 	}
 	slices.Sort(spent)
 	fmt.Fprintf(w, "%s: %d recipes, %d planned, %d for other architectures, %d with mistakes\n",
-		s.arch, len(outcomes), planned, otherwise, len(outcomes)-planned-otherwise)
+		arch, len(outcomes), planned, otherwise, len(outcomes)-planned-otherwise)
 	fmt.Fprintf(w, "%d packages, %d steps, %d tests", outputs, steps, tests)
 	for _, kind := range slices.Sorted(maps.Keys(sources)) {
 		fmt.Fprintf(w, ", %d %s", sources[kind], kind)
 	}
 	var usage unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err == nil {
-		fmt.Fprintf(w, "\n%v of CPU time", time.Duration(usage.Utime.Nano()+usage.Stime.Nano()).Round(time.Millisecond))
+		fmt.Fprintf(w, "\n%v of CPU time so far", time.Duration(usage.Utime.Nano()+usage.Stime.Nano()).Round(time.Millisecond))
 	}
 	fmt.Fprintf(w, "\nin %v", total.Round(time.Millisecond))
 	if n := len(spent); n > 0 {
