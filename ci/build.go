@@ -370,16 +370,19 @@ func (m *maker) explain(node string, err error) []string {
 		n, ok = m.graph.Node(node)
 	}
 	var step *build.StepError
-	if !ok || !errors.As(err, &step) {
+	var pack *build.PackError
+	if !ok || !errors.As(err, &step) && !errors.As(err, &pack) {
 		return lines
 	}
 	log, job, again := m.logName(n), build.Job{Plan: n.Plan}, "build"
-	if n.Kind == graph.Test {
+	if n.Kind == graph.Test && step != nil {
 		log, again = m.testLogName(n, step.Step.Output), "test"
 		job.Test = &recipe.Test{Output: step.Step.Output}
 	}
-	for _, line := range tail(log, tailLines) {
-		lines = append(lines, "| "+line)
+	if pack == nil { // what is wrong with what the steps left, they do not say
+		for _, line := range tail(log, tailLines) {
+			lines = append(lines, "| "+line)
+		}
 	}
 	lines = append(lines, "log: "+m.short(log))
 	if m.keep {

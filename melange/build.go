@@ -41,10 +41,10 @@ func buildCommand(s surroundings) *cobra.Command {
 	o.lintFlags.register(f)
 	f.StringVar(&o.outDir, "out-dir", "packages", "repository that the packages are published in")
 	f.StringVar(&o.signingKey, "signing-key", "", "private key to sign packages and index with")
-	f.BoolVar(&o.shell, "shell", false, "when a step fails, open a shell where it failed")
+	f.BoolVar(&o.shell, "shell", false, "when the build fails, open a shell where it failed")
 	o.keep.register(f)
 	f.BoolVar(&o.provenance, "generate-provenance", false, "write SLSA provenance beside each package: how and of what it was made, signed with the same key")
-	f.IntVar(&o.from, "from-step", 0, "go on from this step in the kept workspace, without running those before it")
+	f.IntVar(&o.from, "from-step", 0, "go on from this step in the kept workspace, without running those before it; from one more than there are, to make the packages of what is there")
 	return c
 }
 
@@ -144,9 +144,14 @@ func (o *buildOptions) buildPlan(ctx context.Context, s surroundings, b *build.B
 	out := io.MultiWriter(s.stderr, log)
 	job.Log, job.OnStep = out, announce(out, plan)
 	if o.shell {
-		job.OnFailure = func(ctx context.Context, r *build.Room, e *build.StepError) error {
-			fmt.Fprintf(s.stderr, "melange: %v\nThis is where it failed; leave the shell to end the build.\n", e)
-			return r.Shell(ctx, s.terminal(), e.Step)
+		job.OnFailure = func(ctx context.Context, r *build.Room, failure error) error {
+			fmt.Fprintf(s.stderr, "melange: %v\nThis is where it failed; leave the shell to end the build.\n", failure)
+			at := recipe.Step{Dir: recipe.Workspace}
+			var step *build.StepError
+			if errors.As(failure, &step) {
+				at = step.Step
+			}
+			return r.Shell(ctx, s.terminal(), at)
 		}
 	}
 	result, err := b.Build(ctx, job)
@@ -166,7 +171,7 @@ func (o *buildOptions) buildPlan(ctx context.Context, s surroundings, b *build.B
 type keepFlag string
 
 func (k *keepFlag) register(f *pflag.FlagSet) {
-	f.StringVar((*string)(k), "keep", "", "keep the workspace when a step fails; with =always in any case, and run the steps also when there is a result")
+	f.StringVar((*string)(k), "keep", "", "keep the workspace when it fails; with =always in any case, and run the steps also when there is a result")
 	f.Lookup("keep").NoOptDefVal = "failed"
 }
 

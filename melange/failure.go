@@ -17,23 +17,25 @@ import (
 // failureTail is how many of the last lines that a step printed are shown again.
 const failureTail = 10
 
-// explain tells the story of a failed step: its line in the recipe, the last that it said, where the rest is, and how to
-// get to where it failed.
+// explain tells the story of a failure: of a step its line in the recipe and the last that it said; where the rest is,
+// and how to get to where it failed.
 func (s surroundings) explain(job build.Job, log *stepLog, err error) {
-	var failure *build.StepError
-	if !errors.As(err, &failure) {
+	var step *build.StepError
+	var pack *build.PackError
+	style := console.StyleOf(s.stderr, s.noColor)
+	from := len(job.Plan.Steps) + 1
+	switch {
+	case errors.As(err, &step):
+		from = step.N
+		s.explainStep(style, log, step)
+	case errors.As(err, &pack):
+		fmt.Fprintf(s.stderr, "\n%s\n", style.Bad("no step failed, but no packages can be made of what they left"))
+	default:
 		return
 	}
-	style := console.StyleOf(s.stderr, s.noColor)
-	fmt.Fprintf(s.stderr, "\n%s\n", style.Bad(fmt.Sprintf("step %d of %d failed: %s: %v", failure.N, failure.Of, stepName(failure.Step), failure.Err)))
-	s.quote(style, failure.Step.Pos)
-	if failure.Step.Uses != "" {
-		s.quote(style, failure.Step.ScriptPos)
+	if log.file != nil {
+		fmt.Fprintf(s.stderr, "log:       %s\n", log.name)
 	}
-	for _, line := range log.tail(failureTail) {
-		fmt.Fprintf(s.stderr, "  %s %s\n", style.Faint("|"), line)
-	}
-	fmt.Fprintf(s.stderr, "log:       %s\n", log.name)
 	again := shellWords(s.args)
 	if job.Keep == build.KeepNever {
 		fmt.Fprintf(s.stderr, "look into: melange %s --shell\n", again)
@@ -41,7 +43,18 @@ func (s surroundings) explain(job build.Job, log *stepLog, err error) {
 	}
 	fmt.Fprintf(s.stderr, "look into: melange shell --kept %s%s\n", job.KeptName(), s.cacheFlag(log.cache))
 	if job.Test == nil {
-		fmt.Fprintf(s.stderr, "go on:     melange %s --from-step %d\n", shellWords(without(s.args, "--from-step")), failure.N)
+		fmt.Fprintf(s.stderr, "go on:     melange %s --from-step %d\n", shellWords(without(s.args, "--from-step")), from)
+	}
+}
+
+func (s surroundings) explainStep(style console.Style, log *stepLog, failure *build.StepError) {
+	fmt.Fprintf(s.stderr, "\n%s\n", style.Bad(fmt.Sprintf("step %d of %d failed: %s: %v", failure.N, failure.Of, stepName(failure.Step), failure.Err)))
+	s.quote(style, failure.Step.Pos)
+	if failure.Step.Uses != "" {
+		s.quote(style, failure.Step.ScriptPos)
+	}
+	for _, line := range log.tail(failureTail) {
+		fmt.Fprintf(s.stderr, "  %s %s\n", style.Faint("|"), line)
 	}
 }
 

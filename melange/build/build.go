@@ -57,13 +57,13 @@ type Job struct {
 	Local       fs.FS                          // the folder of the recipe's own files; nil when it has none
 	Network     bool                           // commands in the room may use the network, whatever the steps may
 	Keep        Keep                           // when the workspace outlives the job
-	From        int                            // go on in the kept workspace from this step, counted from 1; 0: from the beginning
+	From        int                            // go on in the kept workspace from this step, counted from 1; one more than there are: make packages of it; 0: from the beginning
 	Log         io.Writer                      // what the steps print; nil: nowhere
 	OnStep      func(n, of int, s recipe.Step) // before each step; may be nil
 
-	// OnFailure is called when a step has failed, while all is still there as
-	// the step left it. Its error adds to the step's. It may be nil.
-	OnFailure func(context.Context, *Room, *StepError) error
+	// OnFailure is called with a *StepError or a *PackError, while all is still
+	// there as the steps left it. Its error adds to that one. It may be nil.
+	OnFailure func(context.Context, *Room, error) error
 }
 
 // name is what the job works for.
@@ -126,45 +126,54 @@ func (b *Builder) Build(ctx context.Context, job Job) (*Result, error) {
 	if job.From > 0 {
 		return b.goOn(ctx, job)
 	}
-	r, trees, err := b.lookup(job)
+	r, made, err := b.lookup(job)
 	if job.Keep == KeepAlways && (err == nil || absent(err)) {
-		r, trees = &Result{Keys: r.Keys}, nil
+		r, made = &Result{Keys: r.Keys}, nil
 	} else if !absent(err) {
 		return r, err
 	}
-	if trees == nil {
-		r.Ran = true
-		if trees, err = b.run(ctx, job); err != nil {
-			return r, err
+	if made != nil {
+		err := b.finish(ctx, job, r, made)
+		if err == nil {
+			return r, nil
+		} else if job.Keep == KeepNever && job.OnFailure == nil {
+			return r, &PackError{err}
 		}
-		if err := b.storeTrees(job, r.Keys[0], trees); err != nil {
-			return r, err
+		// Who wants to look into the failure wants what the steps left: they run once more.
+	}
+	r.Ran = true
+	return r, b.run(ctx, job, func(t *trees) error {
+		if err := b.storeTrees(job, r.Keys[0], t); err != nil {
+			return err
 		}
 		// Equal trees may have been packaged before, for another key.
-		if err := b.lookupPackages(r, job, trees); !absent(err) {
-			return r, err
+		if err := b.lookupPackages(r, job, t); !absent(err) {
+			return err
 		}
-	}
+		return b.finish(ctx, job, r, t)
+	})
+}
+
+// finish makes the packages of what the steps left, and remembers them.
+func (b *Builder) finish(ctx context.Context, job Job, r *Result, t *trees) error {
 	r.Packed = true
-	packages, warnings, err := b.pack(ctx, job, trees)
+	packages, warnings, err := b.pack(ctx, job, t)
 	if err != nil {
-		return r, err
+		return err
 	}
 	r.Packages, r.Warnings = packages, len(warnings)
-	return r, b.storePackages(r.Keys[1], packages, len(warnings))
+	return b.storePackages(r.Keys[1], packages, len(warnings))
 }
 
 // goOn makes packages of what comes of a kept workspace. They are nobody else's: only a build from the beginning is the
 // recipe's.
 func (b *Builder) goOn(ctx context.Context, job Job) (*Result, error) {
 	r := &Result{Ran: true, Packed: true}
-	trees, err := b.run(ctx, job)
-	if err != nil {
-		return r, err
-	}
-	packages, warnings, err := b.pack(ctx, job, trees)
-	r.Packages, r.Warnings = packages, len(warnings)
-	return r, err
+	return r, b.run(ctx, job, func(t *trees) error {
+		packages, warnings, err := b.pack(ctx, job, t)
+		r.Packages, r.Warnings = packages, len(warnings)
+		return err
+	})
 }
 
 // Lookup finds what Build would find, and makes nothing. The error is
@@ -189,20 +198,27 @@ func (b *Builder) lookup(job Job) (*Result, *trees, error) {
 	return r, trees, b.lookupPackages(r, job, trees)
 }
 
-// run makes the trees of a job: it runs the steps in the job's environment, and
-// takes out what they left for each package.
-func (b *Builder) run(ctx context.Context, job Job) (t *trees, err error) {
+// run runs the steps of a job in the job's environment, takes out what they left for each package, and hands it on while
+// the room is still there: when nothing can be made of it, that is a failure to look into like one of a step.
+func (b *Builder) run(ctx context.Context, job Job, then func(*trees) error) (err error) {
 	enter := b.Enter
 	if job.From > 0 {
 		enter = b.resume
 	}
 	r, err := enter(ctx, job)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { err = errors.Join(err, r.Close(), b.dropKept(ctx, 0, keptMost)) }()
 	if err := r.steps(ctx); err != nil {
-		return nil, err
+		return err
 	}
-	return b.collect(ctx, job, r.agent, r.ws)
+	t, err := b.collect(ctx, job, r.agent, r.ws)
+	if err == nil {
+		err = then(t)
+	}
+	if err != nil {
+		return r.fail(ctx, len(job.steps())+1, &PackError{err})
+	}
+	return nil
 }

@@ -31,7 +31,7 @@ type Keep string
 
 const (
 	KeepNever  Keep = ""
-	KeepFailed Keep = "failed" // when a step fails
+	KeepFailed Keep = "failed" // when a step fails, or nothing can be made of what the steps left
 	KeepAlways Keep = "always" // in any case; the steps run although their result is there
 )
 
@@ -46,7 +46,7 @@ type keptRecord struct {
 	Inputs []byte      // a key, of all that each step depends on
 	Steps  []cas.Input // the steps and their digests
 	Next   int         // the number of the step that failed, counted from 1; one more than there are when none did
-	At     recipe.Step // that step, or the last
+	At     recipe.Step // that step, or the last, if there is one
 	Box    sandbox.Sandbox
 
 	Modules string
@@ -121,7 +121,7 @@ func (b *Builder) takeUp(ctx context.Context, name string) (r *Room, record *kep
 	}()
 	text, err := os.ReadFile(filepath.Join(r.ws.dir, keptFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return r, nil, errors.New("there is none; it is kept when a step fails under --keep")
+		return r, nil, errors.New("there is none; it is kept when a build fails under --keep")
 	} else if err != nil {
 		return r, nil, err
 	}
@@ -180,7 +180,7 @@ func (b *Builder) resume(ctx context.Context, job Job) (*Room, error) {
 func (k *keptRecord) fits(job Job) error {
 	steps := stepInputs(job.steps())
 	switch {
-	case job.From > len(steps):
+	case job.From > len(steps)+1:
 		return fmt.Errorf("the recipe has %d steps", len(steps))
 	case job.From > k.Next:
 		return fmt.Errorf("it has come to step %d only", k.Next)

@@ -36,6 +36,13 @@ func (e *StepError) Error() string {
 
 func (e *StepError) Unwrap() error { return e.Err }
 
+// A PackError is what is wrong with what the steps left, none of which failed: linters refuse it, or no package can be
+// made of it.
+type PackError struct{ Err error }
+
+func (e *PackError) Error() string { return e.Err.Error() }
+func (e *PackError) Unwrap() error { return e.Err }
+
 // A Room is the environment of a job, entered: its packages as the root, its
 // sources and files in the workspace, no step run yet. Commands of a Room run
 // one after the other.
@@ -155,22 +162,26 @@ func (r *Room) steps(ctx context.Context) error {
 		if err == nil {
 			continue
 		}
-		failure := &StepError{Step: s, N: i + 1, Of: len(steps), Err: err}
-		if r.job.Keep != KeepNever {
-			if err := r.keep(i + 1); err != nil {
-				return errors.Join(failure, fmt.Errorf("keeping the workspace: %w", err))
-			}
-		}
-		if r.job.OnFailure != nil && whole.Err() == nil {
-			return errors.Join(failure, r.job.OnFailure(whole, r, failure))
-		}
-		return failure
+		return r.fail(whole, i+1, &StepError{Step: s, N: i + 1, Of: len(steps), Err: err})
 	}
 	r.kept = false
 	if r.job.Keep == KeepAlways {
 		return r.keep(len(steps) + 1)
 	}
 	return nil
+}
+
+// fail lets who wants to look into a failure, now or in the kept workspace; next is the step to go on from.
+func (r *Room) fail(ctx context.Context, next int, failure error) error {
+	if r.job.Keep != KeepNever {
+		if err := r.keep(next); err != nil {
+			return errors.Join(failure, fmt.Errorf("keeping the workspace: %w", err))
+		}
+	}
+	if r.job.OnFailure == nil || ctx.Err() != nil {
+		return failure
+	}
+	return errors.Join(failure, r.job.OnFailure(ctx, r, failure))
 }
 
 // A Terminal is where a person types.
