@@ -22,22 +22,23 @@ import (
 
 // planFlags are those that change what a recipe means.
 type planFlags struct {
-	archs        []string
-	buildArch    string
-	pipelineDirs []string
-	options      []string
-	envFiles     []string
-	varsFiles    []string
-	gitCommit    string
-	libc         string
-	sourceDir    string
-	unpinned     bool
+	archs                          []string
+	buildArch                      string
+	pipelineDirs, morePipelineDirs []string
+	options                        []string
+	envFiles                       []string
+	varsFiles                      []string
+	gitCommit                      string
+	libc                           string
+	sourceDir                      string
+	unpinned                       bool
 }
 
 func (p *planFlags) register(f *pflag.FlagSet) {
 	f.StringSliceVar(&p.archs, "arch", nil, "architectures to build for: names, host, or all that the recipe is for; the host's when none is given")
 	f.StringVar(&p.buildArch, "build-arch", hostArch(), "architecture that the tools of a cross build run on")
 	f.StringSliceVar(&p.pipelineDirs, "pipeline-dir", nil, "folders of pipelines, searched in order before the built-in ones")
+	f.StringSliceVar(&p.morePipelineDirs, "pipeline-dirs", nil, "more such folders, searched after those of --pipeline-dir")
 	f.StringSliceVar(&p.options, "build-option", nil, "build options of the recipe to switch on")
 	f.StringSliceVar(&p.envFiles, "env-file", nil, "files of KEY=value lines for the steps' environment")
 	f.StringSliceVar(&p.varsFiles, "vars-file", nil, "YAML files of variables that win over the recipe's")
@@ -64,7 +65,7 @@ func (p *planFlags) plans(file string) ([]*recipe.Plan, error) {
 	if p.sourceDir != "" {
 		o.Local = os.DirFS(p.sourceDir)
 	}
-	o.Library = recipe.NewLibrary(pipelineFolders(p.pipelineDirs)...)
+	o.Library = recipe.NewLibrary(pipelineFolders(slices.Concat(p.pipelineDirs, p.morePipelineDirs))...)
 	if o.EnvFiles, err = readFiles(p.envFiles); err != nil {
 		return nil, err
 	}

@@ -21,6 +21,8 @@ func classOf(d difference) string {
 		return "capabilities in a subpackage"
 	case d.pkg == "quirks-1-r0.apk" && d.name == "usr/share/triplet" && d.what == "content":
 		return "variables in the environment"
+	case d.what == "test" && d.name == "verdicts-not-the-owner" && d.theirs == string(failed):
+		return "user who owns the system"
 	case d.what == "field":
 		return "field " + d.name + fieldCase(d)
 	}
@@ -55,6 +57,8 @@ var known = map[string]string{
 	"subpackage with an if":        "theirs decides it with empty variables, and never makes the package",
 	"capabilities in a subpackage": "theirs forgets them",
 	"variables in the environment": "theirs leaves most as they are written",
+
+	"user who owns the system": "theirs has one id only, so that all files are the user's under whom a test runs",
 
 	"order of strings": "what strip leaves is the same, but for the order of names in the tables of strings",
 

@@ -1,5 +1,6 @@
 // Peer builds the recipes of testdata with two builders, in the same environments and from the same sources, and says how
-// the packages differ: fields of .PKGINFO, scripts, and each file's kind, mode, owner, target and content.
+// the packages differ: fields of .PKGINFO, scripts, and each file's kind, mode, owner, target and content. Then both run the
+// recipes' tests against the same packages, and their verdicts are compared.
 //
 //	world stage0 --config melange/build/peer/world.yaml
 //	go run ./melange/build/peer --peer PATH/melange --ours out/bin/melange [--tools out/peer/stage0] [RECIPE...]
@@ -46,9 +47,11 @@ type comparison struct {
 	peer, ours, tools, dir, work string
 	verbose                      bool
 
-	sources string   // the address of the sources
-	shared  []string // flags that both take
-	found   map[string][]difference
+	sources     string   // the address of the sources
+	environment []string // flags that both take, for builds and tests
+	shared      []string // flags that both take, for builds
+	found       map[string][]difference
+	failing     []string // packages whose tests fail with both
 }
 
 // shims is the recipe of the packages that only have other names.
@@ -86,18 +89,18 @@ func (c *comparison) run(ctx context.Context, names []string) error {
 		}
 	}
 	c.found = map[string][]difference{}
-	recipes, packages := 0, 0
+	recipes, packages, tests := 0, 0, 0
 	for _, name := range names {
 		if name == shims {
 			continue
 		}
-		n, err := c.compare(ctx, name)
+		n, m, err := c.compare(ctx, name)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		recipes, packages = recipes+1, packages+n
+		recipes, packages, tests = recipes+1, packages+n, tests+m
 	}
-	return c.report(os.Stdout, recipes, packages)
+	return c.report(os.Stdout, recipes, packages, tests)
 }
 
 // prepare makes the key, the sources and their server, and the shims.
@@ -128,10 +131,10 @@ func (c *comparison) prepare(ctx context.Context) error {
 	if err := plainTools(tools, c.tools, signer); err != nil {
 		return err
 	}
-	c.shared = []string{
+	c.environment = []string{"--pipeline-dirs", filepath.Join(c.dir, "pipelines"), "-r", tools, "-r", repository, "-k", key + ".pub"}
+	c.shared = slices.Concat(c.environment, []string{
 		"--arch", "x86_64", "--signing-key", key, "--git-commit", strings.Repeat("0123456789", 4), "--lint-require", "dev",
-		"-r", tools, "-r", repository, "-k", key + ".pub",
-	}
+	})
 	return nil
 }
 
@@ -171,12 +174,14 @@ func (c *comparison) recipe(name string) (file string, flags []string, err error
 	return file, flags, os.WriteFile(file, []byte(written), 0o644)
 }
 
-// compare builds a recipe twice and compares what comes of it. It returns how many packages that is.
-func (c *comparison) compare(ctx context.Context, name string) (int, error) {
+// compare builds a recipe twice and compares what comes of it, then what its tests come to. It returns how many packages
+// and tests that is.
+func (c *comparison) compare(ctx context.Context, name string) (packages, tests int, err error) {
 	file, flags, err := c.recipe(name)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
+	built := true
 	for _, side := range []struct {
 		builder, dir string
 		flags        []string
@@ -185,27 +190,35 @@ func (c *comparison) compare(ctx context.Context, name string) (int, error) {
 			"--cache-dir", filepath.Join(c.work, "none"), "--apk-cache-dir", filepath.Join(c.work, "apk-cache")}},
 		{c.ours, "ours", []string{"--cache-dir", filepath.Join(c.work, "cache")}},
 	} {
-		args := slices.Concat([]string{"build", file, "--out-dir", filepath.Join(c.work, side.dir, name)}, c.shared, side.flags, flags)
+		out := filepath.Join(c.work, side.dir, name)
+		if err := os.RemoveAll(out); err != nil {
+			return 0, 0, err
+		}
+		args := slices.Concat([]string{"build", file, "--out-dir", out}, c.shared, side.flags, flags)
 		if err := c.command(ctx, side.builder, args...); err != nil {
 			c.add(difference{pkg: name, what: "build", name: side.dir, theirs: err.Error()})
-			return 0, ctx.Err()
+			built = false
 		}
+	}
+	if !built {
+		return 0, 0, ctx.Err()
 	}
 	theirs, err := readPackages(filepath.Join(c.work, "theirs", name, "x86_64"))
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	ours, err := readPackages(filepath.Join(c.work, "ours", name, "x86_64"))
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	for _, p := range slices.Sorted(maps.Keys(union(theirs, ours))) {
 		for _, d := range differences(p, theirs[p], ours[p]) {
 			c.add(d)
 		}
 	}
-	fmt.Printf("%-20s %d packages\n", name, len(ours))
-	return len(ours), nil
+	tests, err = c.compareTests(ctx, name, file)
+	fmt.Printf("%-20s %d packages, %d tests\n", name, len(ours), tests)
+	return len(ours), tests, err
 }
 
 func (c *comparison) add(d difference) {
@@ -213,20 +226,27 @@ func (c *comparison) add(d difference) {
 	c.found[class] = append(c.found[class], d)
 }
 
-// command runs a builder and shows what it said when it failed.
+// command runs a builder, whose error has what it said last.
 func (c *comparison) command(ctx context.Context, name string, args ...string) error {
+	out, err := c.output(ctx, name, args...)
+	if err == nil {
+		return nil
+	}
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	return fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, strings.Join(lines[max(0, len(lines)-12):], "\n"))
+}
+
+// output runs a builder and returns all that it says.
+func (c *comparison) output(ctx context.Context, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = c.work
 	cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH=1700000000", "HOME="+c.work)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-		return fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, strings.Join(lines[max(0, len(lines)-12):], "\n"))
-	}
-	return nil
+	out, err := cmd.CombinedOutput()
+	return string(out), err
 }
 
 // report prints the differences by class. What is not known is an error.
-func (c *comparison) report(w io.Writer, recipes, packages int) error {
+func (c *comparison) report(w io.Writer, recipes, packages, tests int) error {
 	unknown := 0
 	for _, class := range slices.Sorted(maps.Keys(c.found)) {
 		found := c.found[class]
@@ -243,7 +263,9 @@ func (c *comparison) report(w io.Writer, recipes, packages int) error {
 			fmt.Fprintf(w, "  %s\n", d)
 		}
 	}
-	fmt.Fprintf(w, "\n%d recipes, %d packages, %d classes of differences\n", recipes, packages, len(c.found))
+	slices.Sort(c.failing)
+	fmt.Fprintf(w, "\n%d tests fail with both: %s\n", len(c.failing), strings.Join(c.failing, ", "))
+	fmt.Fprintf(w, "\n%d recipes, %d packages, %d tests, %d classes of differences\n", recipes, packages, tests, len(c.found))
 	if unknown > 0 {
 		return fmt.Errorf("%d differences that are not known", unknown)
 	}
