@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"distro.internal/melange/recipe"
 	"distro.internal/melange/source"
@@ -41,21 +42,35 @@ func sourceCommand(s surroundings) *cobra.Command {
 type sourceOptions struct {
 	planFlags
 	cacheDir string
+	output   string
+}
+
+func (o *sourceOptions) register(f *pflag.FlagSet) {
+	o.planFlags.register(f)
+	f.StringVarP(&o.output, "output", "o", "source", "folder that the work tree is in, under the package's name, when no DIR is given")
+}
+
+// dir is where the work tree of a recipe is.
+func (o *sourceOptions) dir(args []string, plan *recipe.Plan) string {
+	if len(args) > 1 {
+		return args[1]
+	}
+	return filepath.Join(o.output, plan.Name)
 }
 
 func sourceGetCommand(s surroundings) *cobra.Command {
 	var o sourceOptions
 	c := &cobra.Command{
-		Use:   "get RECIPE DIR",
+		Use:   "get RECIPE [DIR]",
 		Short: "Put the sources of a recipe into a new work tree of git, with its patches as commits",
 		Long: `Put the sources of a recipe into a new work tree of git, on a branch named like
 the package: the repository that the recipe checks out with all its history, or
 else its archives, unpacked, as one commit. Cherry-picks come next, then each
 patch as a commit. A patch that does not apply is an error; the work tree then
 has what comes before it, and is a place to see why.`,
-		Args: cobra.ExactArgs(2),
+		Args: cobra.RangeArgs(1, 2),
 		RunE: func(c *cobra.Command, args []string) error {
-			return o.get(c.Context(), s, args[0], args[1])
+			return o.get(c.Context(), s, args)
 		},
 	}
 	o.register(c.Flags())
@@ -63,12 +78,14 @@ has what comes before it, and is a place to see why.`,
 	return c
 }
 
-func (o *sourceOptions) get(ctx context.Context, s surroundings, file, dir string) error {
+func (o *sourceOptions) get(ctx context.Context, s surroundings, args []string) error {
+	file := args[0]
 	plans, err := o.plans(file)
 	if err != nil {
 		return err
 	}
 	plan := plans[0]
+	dir := o.dir(args, plan)
 	steps, err := o.patchSteps(file)
 	if err != nil {
 		return err
@@ -100,6 +117,9 @@ func (o *sourceOptions) get(ctx context.Context, s surroundings, file, dir strin
 
 // localDir is the folder of the recipe's own files.
 func (o *sourceOptions) localDir(file string, plan *recipe.Plan) string {
+	if o.sourceDir != "" {
+		return o.sourceDir
+	}
 	return filepath.Join(filepath.Dir(file), plan.Name)
 }
 

@@ -22,15 +22,15 @@ import (
 func sourcePopCommand(s surroundings) *cobra.Command {
 	var o sourceOptions
 	c := &cobra.Command{
-		Use:   "pop RECIPE DIR",
+		Use:   "pop RECIPE [DIR]",
 		Short: "Make the commits in a work tree of git the recipe's patches",
 		Long: `Make the commits in a work tree that "melange source get" has made the patches
 of the recipe: files in its folder, and the list in the recipe. A commit that is
 as it came from a patch leaves the file alone; another is written over it, or to
 a file of its own; patches without a commit go.`,
-		Args: cobra.ExactArgs(2),
+		Args: cobra.RangeArgs(1, 2),
 		RunE: func(c *cobra.Command, args []string) error {
-			return o.pop(c.Context(), s, args[0], args[1])
+			return o.pop(c.Context(), s, args)
 		},
 	}
 	o.register(c.Flags())
@@ -44,7 +44,8 @@ type commit struct {
 	unchanged  bool
 }
 
-func (o *sourceOptions) pop(ctx context.Context, s surroundings, file, dir string) error {
+func (o *sourceOptions) pop(ctx context.Context, s surroundings, args []string) error {
+	file := args[0]
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return err
@@ -57,7 +58,7 @@ func (o *sourceOptions) pop(ctx context.Context, s surroundings, file, dir strin
 	if err != nil {
 		return err
 	}
-	p := &popped{workTree: workTree{dir: dir}, file: file, local: o.localDir(file, plans[0]), steps: steps}
+	p := &popped{workTree: workTree{dir: o.dir(args, plans[0])}, file: file, local: o.localDir(file, plans[0]), steps: steps}
 	if i := slices.IndexFunc(plans[0].Sources, func(s recipe.Source) bool { return s.Kind == recipe.SourceGit && s.Output == plans[0].Name }); i >= 0 {
 		p.base = &plans[0].Sources[i]
 		p.root = p.base.Directory

@@ -14,7 +14,8 @@ import (
 )
 
 // A DigestMirror is a folder, or the address of one on an HTTP server, that
-// holds files by digest: sha256/HEX and sha512/HEX. A Store's folder is one.
+// holds files by digest: sha256/HEX and sha512/HEX. A Store's folder is one; so
+// is the cache that another melange keeps, where they are sha256:HEX.
 type DigestMirror struct {
 	Address string
 	HTTP    *http.Client // nil: one that goes by the proxies of the environment
@@ -50,7 +51,11 @@ func (m DigestMirror) Fetch(ctx context.Context, want Want, w io.Writer) error {
 
 func (m DigestMirror) open(ctx context.Context, algorithm, digest string) (io.ReadCloser, error) {
 	if !strings.Contains(m.Address, "://") {
-		return os.Open(filepath.Join(m.Address, algorithm, digest))
+		f, err := os.Open(filepath.Join(m.Address, algorithm, digest))
+		if errors.Is(err, fs.ErrNotExist) {
+			f, err = os.Open(filepath.Join(m.Address, algorithm+":"+digest))
+		}
+		return f, err
 	}
 	address, err := url.JoinPath(m.Address, algorithm, digest)
 	if err != nil {
