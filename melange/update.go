@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -31,9 +32,14 @@ func updateCommand(s surroundings) *cobra.Command {
 		Short: "Ask upstream for versions newer than those of recipes",
 		Long: `Ask upstream, as the update: block of each recipe says it, for newer versions:
 the tags of a git repository, those of one on GitHub, which is asked as any
-other git server is, or the list of a release monitor. What is no version, is
-not asked for, or is a pre-release that the recipe does not want is left out;
-the others are in apk's order.
+other git server is, the list of a release monitor, or the tags of an image.
+What is no version, is not asked for, or is a pre-release that the recipe does
+not want is left out; the others are in apk's order. A recipe with a schedule:
+whose sources follow a branch is behind when the branch has moved; when to ask
+is up to the caller, and "period" with --json.
+
+Releases on GitHub, which a recipe without use-tag means, count only where
+--github-api names a server; it may want the token of HTTP_AUTH or netrc.
 
 With --write the recipes that are behind become ones of the new version, as
 "melange bump" does it.`,
@@ -45,6 +51,9 @@ With --write the recipes that are behind become ones of the new version, as
 	f := c.Flags()
 	o.register(f, s)
 	f.StringVar(&o.watch.GitHub, "github", "https://github.com", "server of the repositories that github: names")
+	f.StringVar(&o.watch.GitHubAPI, "github-api", "", "server that knows the releases of these repositories, such as https://api.github.com; without it their tags count")
+	f.StringVar(&o.watch.Registry, "registry", "", "server of the images that oci: names, when it is not the one in their names")
+	f.StringVar(&o.watch.Feed, "feed", "", "Atom or RSS feed that is asked in place of whom the recipe names")
 	f.StringVar(&o.watch.ReleaseMonitor, "release-monitor", "https://release-monitoring.org", "server that knows the projects of release-monitor:")
 	f.BoolVar(&o.write, "write", false, "bump the recipes that are behind")
 	f.BoolVar(&o.asJSON, "json", false, "print what was found as JSON")
@@ -63,6 +72,14 @@ type found struct {
 }
 
 func (o *updateOptions) update(ctx context.Context, s surroundings, files []string) error {
+	if o.watch.Feed != "" && len(files) != 1 {
+		return errors.New("--feed tells of one recipe")
+	}
+	var err error
+	if o.watch.Sources, err = sourceStore(o.cacheDir); err != nil {
+		return err
+	}
+	o.watch.Authorize = s.access.Authorize
 	all := make([]found, len(files))
 	var g errgroup.Group
 	g.SetLimit(asking)
@@ -76,7 +93,7 @@ func (o *updateOptions) update(ctx context.Context, s surroundings, files []stri
 	failed := 0
 	for i, f := range all {
 		if f.err == nil && o.write && f.Newer {
-			all[i].Bumped, f.err = o.bump(ctx, f.File, f.Latest.Version, "")
+			all[i].Bumped, f.err = o.bump(ctx, f.File, f.Latest.Version, f.Latest.Commit)
 		}
 		if f.err != nil {
 			failed++
@@ -126,6 +143,8 @@ func printFinding(w io.Writer, f found) {
 		fmt.Fprintf(w, "%s %s: skipped: %s\n", f.Name, f.Current, f.Skipped)
 	case f.Latest == nil:
 		fmt.Fprintf(w, "%s %s: no release at %s%s\n", f.Name, f.Current, f.From, leftOut(f.Ignored))
+	case f.Newer && f.Latest.Version == f.Current:
+		fmt.Fprintf(w, "%s %s: %s is at %.12s\n", f.Name, f.Current, f.Latest.Name, f.Latest.Commit)
 	case f.Newer:
 		fmt.Fprintf(w, "%s %s -> %s\n", f.Name, f.Current, f.Latest.Version)
 	case f.Latest.Version == f.Current:

@@ -246,6 +246,19 @@ func refsOf(ctx context.Context, uri string) (map[plumbing.ReferenceName]plumbin
 	})
 }
 
+// CommitTime is when the commit of a git source was made.
+func (s *Store) CommitTime(ctx context.Context, src recipe.Source) (time.Time, error) {
+	r, err := s.commit(ctx, src)
+	if err != nil {
+		return time.Time{}, err
+	}
+	c, err := r.CommitObject(r.commit)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("reading commit %s of %s: %w", src.Commit, src.URI, err)
+	}
+	return c.Committer.When, nil
+}
+
 // placeCommit writes the files of a commit into dir. There is no .git: what a
 // build sees is a function of the commit, not of how it was fetched. The time
 // of all files is that of the commit.

@@ -106,21 +106,25 @@ func (r rules) version(name string) (v apk.Version, why string) {
 }
 
 // choose takes the latest of the releases, or with next the one that comes after the current.
-func choose(names []string, r rules, current apk.Version, next bool) (best Release, ignored map[string]int) {
+func choose(names []name, r rules, current apk.Version, next bool) (best Release, ignored map[string]int) {
 	ignored = map[string]int{}
-	for _, name := range names {
-		v, why := r.version(name)
+	for _, n := range names {
+		v, why := r.version(n.text)
+		if why == "" && n.early && !r.prereleases {
+			why = prerelease
+		}
+		found := Release{Version: v, Name: n.text}
 		switch {
 		case why != "":
 			ignored[why]++
 		case best.Version == "":
-			best = Release{v, name}
+			best = found
 		case next && apk.Compare(best.Version, current) > 0:
 			if apk.Compare(v, current) > 0 && apk.Compare(v, best.Version) < 0 {
-				best = Release{v, name}
+				best = found
 			}
 		case apk.Compare(v, best.Version) > 0:
-			best = Release{v, name}
+			best = found
 		}
 	}
 	return best, ignored
@@ -130,4 +134,5 @@ func choose(names []string, r rules, current apk.Version, next bool) (best Relea
 type Release struct {
 	Version apk.Version `json:"version"`
 	Name    string      `json:"name"`
+	Commit  string      `json:"commit,omitempty"` // of what has no name of its own
 }

@@ -89,6 +89,9 @@ func (a Access) authorize(req *http.Request, p place) {
 	}
 }
 
+// Authorize adds the login for the host that a request goes to, if there is one.
+func (a Access) Authorize(req *http.Request) { a.authorize(req, place{url: req.URL}) }
+
 // Credentials are logins for hosts.
 type Credentials []Login
 
