@@ -10,6 +10,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// maxPassword is far more than any password or token has, in bytes.
+const maxPassword = 64 << 10
+
 func (m *machine) login() *cobra.Command {
 	var user, password string
 	var fromInput bool
@@ -20,7 +23,7 @@ func (m *machine) login() *cobra.Command {
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if fromInput {
-				text, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), maxKey))
+				text, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), maxPassword))
 				if err != nil {
 					return fmt.Errorf("reading password: %w", err)
 				}

@@ -2,13 +2,7 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"io"
-	"net/http"
-	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -211,17 +205,7 @@ func (m *machine) created(flag string) (time.Time, error) {
 
 // sources are the repositories of the image file, each with all its keys.
 func (o *options) sources(ctx context.Context, c *image.Config, client *repository.Client) ([]repository.Source, error) {
-	var files []string
-	for _, key := range c.Contents.Keyring {
-		if strings.HasPrefix(key, "https://") {
-			var err error
-			if key, err = fetchKey(ctx, client, key); err != nil {
-				return nil, err
-			}
-		}
-		files = append(files, key)
-	}
-	keyring, err := apk.LoadKeyring(files...)
+	keyring, err := client.Keyring(ctx, c.Contents.Keyring...)
 	if err != nil {
 		return nil, err
 	}
@@ -234,57 +218,6 @@ func (o *options) sources(ctx context.Context, c *image.Config, client *reposito
 		sources = append(sources, repository.Source{URL: address, Tag: tag, Keyring: keyring, Insecure: o.ignoreSignatures})
 	}
 	return sources, nil
-}
-
-// maxKey is far more than any public key has.
-const maxKey = 64 << 10
-
-// fetchKey returns a file that holds the key of an https URL. A key that was fetched once is not fetched again.
-func fetchKey(ctx context.Context, client *repository.Client, address string) (string, error) {
-	sum := sha256.Sum256([]byte(address))
-	file := filepath.Join(client.Cache, "keys", hex.EncodeToString(sum[:8]), image.KeyName(address))
-	if _, err := os.Stat(file); err == nil {
-		return file, nil
-	}
-	shown := image.Redact(address)
-	if client.Offline {
-		return "", fmt.Errorf("key %s was not fetched before, and the network is not to be used", shown)
-	}
-	clog.FromContext(ctx).Infof("fetching key %s", shown)
-	content, err := get(ctx, address)
-	if err != nil {
-		return "", fmt.Errorf("fetching key %s: %w", shown, err)
-	}
-	if _, err := apk.DecodePublicKey(content); err != nil {
-		return "", fmt.Errorf("fetching key %s: %w", shown, err)
-	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		return "", err
-	}
-	tmp := file + ".tmp" + strconv.Itoa(os.Getpid())
-	if err := os.WriteFile(tmp, content, 0o644); err != nil {
-		return "", err
-	}
-	return file, os.Rename(tmp, file)
-}
-
-func get(ctx context.Context, address string) ([]byte, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
-	if err != nil {
-		return nil, err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		if e, ok := err.(*url.Error); ok {
-			err = e.Err // the error would show the address, with its password
-		}
-		return nil, err
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("the server answers %s", response.Status)
-	}
-	return io.ReadAll(io.LimitReader(response.Body, maxKey))
 }
 
 // locked is the lock that the flags name, or a new one.

@@ -16,7 +16,6 @@ import (
 	"distro.internal/apko/oci"
 	"distro.internal/ci/graph"
 	"distro.internal/ci/run"
-	"distro.internal/shared/apk"
 	"distro.internal/shared/cas"
 	"distro.internal/shared/repository"
 )
@@ -30,7 +29,7 @@ func (w *world) imageBuilder() *apko.Builder {
 
 // lockImage decides which packages an image is made of, as they are published now.
 func (w *world) lockImage(ctx context.Context, n *graph.Node) (*image.Lock, []repository.Source, error) {
-	sources, err := w.imageSources(n.Image)
+	sources, err := w.imageSources(ctx, n.Image)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -38,8 +37,8 @@ func (w *world) lockImage(ctx context.Context, n *graph.Node) (*image.Lock, []re
 	return lock, sources, err
 }
 
-func (w *world) imageSources(c *image.Config) ([]repository.Source, error) {
-	keyring, err := apk.LoadKeyring(w.paths(c.Contents.Keyring)...)
+func (w *world) imageSources(ctx context.Context, c *image.Config) ([]repository.Source, error) {
+	keyring, err := w.client.Keyring(ctx, w.paths(c.Contents.Keyring)...)
 	if err != nil {
 		return nil, err
 	}

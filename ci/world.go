@@ -81,7 +81,7 @@ func openWorld(s surroundings, o *workspaceFlags) (*world, error) {
 		Modules: &plugin.Store{Dir: filepath.Join(cache, "modules")},
 		WorkDir: filepath.Join(cache, "work"),
 	}
-	w.builder.Lint = lint.Policy(config.Lint)
+	w.builder.Lint, w.builder.Distribution.Name = lint.Policy(config.Lint), config.Name
 	if err := w.builder.Lint.Check(); err != nil {
 		return nil, fmt.Errorf("%s: %w", o.file, err)
 	}
@@ -228,7 +228,7 @@ func (w *world) externalPackages(ctx context.Context, e recipe.Environment, arch
 }
 
 func (w *world) readExternal(ctx context.Context, x *external, urls, keys []string, arch apk.Arch) error {
-	keyring, err := apk.LoadKeyring(w.paths(keys)...)
+	keyring, err := w.client.Keyring(ctx, w.paths(keys)...)
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,8 @@ type buildOptions struct {
 	roomFlags
 	lintFlags
 	outDir, signingKey string
-	shell              bool
+	shell, trace       bool
+	distribution       build.Distribution
 	keep               keepFlag
 	from               int
 	provenance         bool
@@ -42,6 +43,11 @@ func buildCommand(s surroundings) *cobra.Command {
 	f.StringVar(&o.outDir, "out-dir", "packages", "repository that the packages are published in")
 	f.StringVar(&o.signingKey, "signing-key", "", "private key to sign packages and index with")
 	f.BoolVar(&o.shell, "shell", false, "when the build fails, open a shell where it failed")
+	f.BoolVarP(&o.shell, "interactive", "i", false, "the same as --shell")
+	f.BoolVar(&o.trace, "debug", false, "print the commands of steps before they run")
+	f.StringVar(&o.distribution.Name, "namespace", "", "distribution that the packages are of, in the package URLs of their bills of materials")
+	f.StringVar(&o.distribution.Recipes, "git-repo-url", "", "git repository of the recipe, for bills of materials; of the commit that --git-commit or the recipe names")
+	f.StringVar(&o.distribution.License, "license", "", "licence of the recipe itself, for bills of materials")
 	o.keep.register(f)
 	f.BoolVar(&o.provenance, "generate-provenance", false, "write SLSA provenance beside each package: how and of what it was made, signed with the same key")
 	f.IntVar(&o.from, "from-step", 0, "go on from this step in the kept workspace, without running those before it; from one more than there are, to make the packages of what is there")
@@ -60,7 +66,7 @@ func (o *buildOptions) build(ctx context.Context, s surroundings, file string) e
 	if plans, err = pin(ctx, builder.Sources, plans); err != nil {
 		return err
 	}
-	builder.Lint, builder.Record = o.policy, true
+	builder.Lint, builder.Record, builder.Distribution = o.policy, true, o.distribution
 	if err := errors.Join(o.policy.Check(), o.keep.check()); err != nil {
 		return err
 	}
@@ -97,7 +103,7 @@ func (o *buildOptions) build(ctx context.Context, s surroundings, file string) e
 			if !o.provenance {
 				continue
 			}
-			st, err := provenance(job, path, published, key)
+			st, err := provenance(builder, job, path, published, key)
 			if err != nil {
 				return err
 			}
@@ -135,7 +141,7 @@ func (o *buildOptions) buildPlan(ctx context.Context, s surroundings, b *build.B
 	if job, err = o.job(ctx, file, plan); err != nil {
 		return job, nil, err
 	}
-	job.Keep, job.From = o.keep.when(), o.from
+	job.Keep, job.From, job.Trace = o.keep.when(), o.from, o.trace
 	if o.from > 0 && job.Keep == build.KeepNever {
 		job.Keep = build.KeepFailed
 	}

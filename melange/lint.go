@@ -22,7 +22,7 @@ func (l *lintFlags) register(f *pflag.FlagSet) {
 
 func lintCommand(s surroundings) *cobra.Command {
 	var o lintFlags
-	var list bool
+	var list, asJSON bool
 	c := &cobra.Command{
 		Use:   "lint PACKAGE.apk...",
 		Short: "Look in packages for what should not be in them",
@@ -36,19 +36,20 @@ func lintCommand(s surroundings) *cobra.Command {
 			if len(files) == 0 {
 				return errors.New("no packages to look at; --list tells what is looked for")
 			}
-			return lintFiles(s, o.policy, files)
+			return lintFiles(s, o.policy, files, asJSON)
 		},
 	}
 	o.register(c.Flags())
 	c.Flags().BoolVar(&list, "list", false, "list the linters")
+	c.Flags().BoolVar(&asJSON, "json", false, "print what was found as JSON")
 	return c
 }
 
-func lintFiles(s surroundings, policy lint.Policy, files []string) error {
+func lintFiles(s surroundings, policy lint.Policy, files []string, asJSON bool) error {
 	if err := policy.Check(); err != nil {
 		return err
 	}
-	errorCount := 0
+	errorCount, all := 0, []lint.Finding{}
 	for _, file := range files {
 		info, tree, err := openPackage(file)
 		if err != nil {
@@ -62,7 +63,15 @@ func lintFiles(s surroundings, policy lint.Policy, files []string) error {
 			if f.Severity == lint.Required {
 				errorCount++
 			}
-			fmt.Fprintln(s.stdout, f)
+			if !asJSON {
+				fmt.Fprintln(s.stdout, f)
+			}
+		}
+		all = append(all, findings...)
+	}
+	if asJSON {
+		if err := writeJSON(s.stdout, all); err != nil {
+			return err
 		}
 	}
 	if errorCount > 0 {

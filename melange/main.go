@@ -70,6 +70,7 @@ func run(ctx context.Context, s surroundings, args []string) int {
 	} {
 		root.AddCommand(command(s))
 	}
+	root.SetFlagErrorFunc(flagError)
 	root.SetArgs(args)
 	root.SetOut(s.stdout)
 	root.SetErr(s.stderr)

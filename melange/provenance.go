@@ -22,12 +22,12 @@ type statement struct {
 
 // provenance says of a package's file how it came to be. With a key it is a DSSE envelope, PACKAGE.apk.intoto.jsonl;
 // without one the statement itself, PACKAGE.apk.intoto.json, which anybody may have written.
-func provenance(job build.Job, content, published string, key *attest.Signer) (statement, error) {
+func provenance(b *build.Builder, job build.Job, content, published string, key *attest.Signer) (statement, error) {
 	digest, err := sha256File(content)
 	if err != nil {
 		return statement{}, err
 	}
-	predicate, err := build.Provenance(job)
+	predicate, err := b.Provenance(job)
 	if err != nil {
 		return statement{}, fmt.Errorf("telling how %s came to be: %w", filepath.Base(published), err)
 	}

@@ -182,6 +182,9 @@ func (o *rebuildOptions) again(ctx context.Context, s surroundings, text []byte)
 		return nil, err
 	}
 	b.Record, b.Epoch = true, record.Record.Time
+	if d := record.Record.Distribution; d != nil {
+		b.Distribution = *d
+	}
 	b.Store = cas.Store{Dir: filepath.Join(o.work, "cas")}
 	result, err := b.Build(ctx, job)
 	if err != nil {
@@ -218,11 +221,11 @@ func (o *rebuildOptions) planOf(r *build.Record) (file string, plan *recipe.Plan
 // recorded is the environment of a record, from the repositories of the recipe and
 // of the command line.
 func (o *rebuildOptions) recorded(ctx context.Context, plan *recipe.Plan, r *build.Record) (build.Environment, error) {
-	sources, err := o.sources(plan.Environment)
+	client := o.client()
+	sources, err := o.sources(ctx, client, plan.Environment)
 	if err != nil {
 		return build.Environment{}, err
 	}
-	client := &repository.Client{Cache: filepath.Join(o.cacheDir, "apk"), Access: o.access, AllowOlder: o.allowOlder}
 	offered := map[apk.Arch][]build.Installed{}
 	return r.Environment(plan.Environment.Cross, func(arch apk.Arch, want build.RecordedPackage) (build.Installed, error) {
 		if offered[arch] == nil {

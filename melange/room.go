@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,11 +35,12 @@ type roomFlags struct {
 	ignoreSignatures   bool
 	allowOlder         bool
 	cacheDir           string
+	apkCacheDir        string
 	mirrors            []string
 	buildDate          string
 	emulator           string
 	limits             sandbox.Limits
-	memory             string
+	memory, disk       string
 	cpu                float64
 	access             repository.Access
 }
@@ -46,11 +49,12 @@ func (o *roomFlags) register(f *pflag.FlagSet, s surroundings) {
 	o.planFlags.register(f)
 	o.access = s.access
 	f.StringSliceVarP(&o.repositories, "repository-append", "r", nil, "repositories for the environment, besides the recipe's: folders or URLs")
-	f.StringSliceVarP(&o.keys, "keyring-append", "k", nil, "public keys that these repositories are signed with")
+	f.StringSliceVarP(&o.keys, "keyring-append", "k", nil, "public keys that these repositories are signed with: files or https URLs")
 	f.StringSliceVar(&o.packages, "package-append", nil, "packages for the environment, besides the recipe's")
 	f.BoolVar(&o.ignoreSignatures, "ignore-signatures", false, "use repositories without verifying their indexes")
 	f.BoolVar(&o.allowOlder, "allow-older-index", false, "take the index of a repository though a newer one was seen")
 	f.StringVar(&o.cacheDir, "cache-dir", s.cache, "folder for sources, unpacked packages and results")
+	f.StringVar(&o.apkCacheDir, "apk-cache-dir", "", "folder for downloaded packages and indexes; in --cache-dir when empty")
 	f.StringSliceVar(&o.mirrors, "source-mirror", nil, "folders or URLs that hold sources by digest: sha256/HEX, sha512/HEX")
 	f.StringVar(&o.buildDate, "build-date", "", "time of the build as RFC 3339; the newest file of the sources when empty; $SOURCE_DATE_EPOCH wins")
 	f.StringVar(&o.emulator, "emulator", "", "static user-mode emulator for the architecture, when it is not the host's; found in PATH when empty")
@@ -59,6 +63,7 @@ func (o *roomFlags) register(f *pflag.FlagSet, s surroundings) {
 	f.DurationVar(&o.limits.Wall, "timeout", o.limits.Wall, "time that a step may take; 0 for no limit")
 	f.DurationVar(&o.limits.Silence, "silence-timeout", o.limits.Silence, "time that a step may go without printing anything; 0 for no limit")
 	f.Float64Var(&o.cpu, "cpu", 0, "processors that a step may use; 0 for what the recipe says, or all")
+	f.StringVar(&o.disk, "disk", "", "bytes that an environment may fill, like 20Gi; when empty what the recipe says, or all")
 	f.IntVar(&o.limits.Pids, "processes", o.limits.Pids, "processes and threads that a step may have; 0 for no limit")
 }
 
@@ -77,8 +82,10 @@ func (o *roomFlags) job(ctx context.Context, file string, plan *recipe.Plan) (bu
 }
 
 // append adds the packages of the command line.
-func (o *roomFlags) append(e *recipe.Environment) error {
-	for _, p := range o.packages {
+func (o *roomFlags) append(e *recipe.Environment) error { return appendPackages(e, o.packages) }
+
+func appendPackages(e *recipe.Environment, packages []string) error {
+	for _, p := range packages {
 		d, err := apk.ParseDependency(p)
 		if err != nil {
 			return err
@@ -102,11 +109,11 @@ func (o *roomFlags) local(file string, plan *recipe.Plan) fs.FS {
 // offers reads the repositories for the root of an environment, and for the
 // target that it is for.
 func (o *roomFlags) offers(ctx context.Context, plan *recipe.Plan, e recipe.Environment) (root, target build.Offer, err error) {
-	sources, err := o.sources(e)
+	client := o.client()
+	sources, err := o.sources(ctx, client, e)
 	if err != nil {
 		return root, target, err
 	}
-	client := &repository.Client{Cache: filepath.Join(o.cacheDir, "apk"), Access: o.access, AllowOlder: o.allowOlder}
 	machine := plan.Arch
 	if plan.Environment.Cross { // its tests, too, may name repositories that only tools are in
 		machine = plan.BuildArch
@@ -121,9 +128,14 @@ func (o *roomFlags) offers(ctx context.Context, plan *recipe.Plan, e recipe.Envi
 	return root, target, err
 }
 
+// client reads the repositories.
+func (o *roomFlags) client() *repository.Client {
+	return &repository.Client{Cache: cmp.Or(o.apkCacheDir, filepath.Join(o.cacheDir, "apk")), Access: o.access, AllowOlder: o.allowOlder}
+}
+
 // sources are the repositories of an environment, then those of the command line.
-func (o *roomFlags) sources(e recipe.Environment) ([]repository.Source, error) {
-	keyring, err := apk.LoadKeyring(append(append([]string{}, e.Keyring...), o.keys...)...)
+func (o *roomFlags) sources(ctx context.Context, client *repository.Client, e recipe.Environment) ([]repository.Source, error) {
+	keyring, err := client.Keyring(ctx, slices.Concat(e.Keyring, o.keys)...)
 	if err != nil {
 		return nil, err
 	}
@@ -163,6 +175,11 @@ func (o *roomFlags) builder(s surroundings) (*build.Builder, error) {
 	}
 	if o.memory != "" {
 		if b.Overrides.Memory, err = recipe.ParseSize(o.memory); err != nil {
+			return nil, err
+		}
+	}
+	if o.disk != "" {
+		if b.Overrides.Disk, err = recipe.ParseSize(o.disk); err != nil {
 			return nil, err
 		}
 	}

@@ -18,6 +18,7 @@ import (
 type scanOptions struct {
 	planFlags
 	outDir string
+	only   string
 	diff   bool
 }
 
@@ -40,6 +41,8 @@ printed, and differences are an error.`,
 	f := c.Flags()
 	o.register(f)
 	f.StringVar(&o.outDir, "out-dir", "packages", "repository that the recipe's packages are in")
+	f.StringVarP(&o.outDir, "repository-append", "r", "packages", "the same as --out-dir")
+	f.StringVarP(&o.only, "package", "p", "", "package that is told of, when it is to be one only")
 	f.BoolVar(&o.diff, "diff", false, "print how the packages' metadata differs")
 	return c
 }
@@ -79,8 +82,14 @@ func (o *scanOptions) scanFiles(w io.Writer, files []string, outputs []recipe.Ou
 		}
 		infos[i], siblings[i] = info, scan.Package{Name: info.Name, Tree: tree}
 	}
+	if o.only != "" && !slices.ContainsFunc(infos, func(p *apk.Package) bool { return p.Name == o.only }) {
+		return fmt.Errorf("there is no package %s among them", o.only)
+	}
 	differ := 0
 	for i, info := range infos {
+		if o.only != "" && info.Name != o.only {
+			continue
+		}
 		in := scan.Input{Package: siblings[i], Siblings: siblings, Version: string(info.Version)}
 		if outputs != nil {
 			recipeWords(&in, outputs[i])

@@ -3,6 +3,7 @@ package main
 import (
 	"flag"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -47,7 +48,7 @@ func TestScript(t *testing.T) {
 			}
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"attested": attested, "edit": edit, "install": install, "control": control, "module": module, "tags": tags},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"attested": attested, "edit": edit, "install": install, "file": fileOf, "control": control, "module": module, "tags": tags},
 		Condition: func(name string) (bool, error) {
 			if name != "static" {
 				return false, fmt.Errorf("condition %s is not known", name)
@@ -67,6 +68,24 @@ func edit(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("%s does not say %q", args[0], args[1])
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.ReplaceAll(text, args[1], args[2])), 0o644))
+}
+
+// fileOf prints a file of a package: file PACKAGE PATH.
+func fileOf(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: file PACKAGE PATH")
+	}
+	c, err := openContent(ts.MkAbs(args[0]))
+	ts.Check(err)
+	e, ok := c.tree.Lookup(args[1])
+	if !ok {
+		ts.Fatalf("%s has no %s", args[0], args[1])
+	}
+	r, err := e.Open()
+	ts.Check(err)
+	defer r.Close()
+	_, err = io.Copy(ts.Stdout(), r)
+	ts.Check(err)
 }
 
 // control prints a file of a package's control section: control PACKAGE FILE.

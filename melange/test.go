@@ -18,8 +18,10 @@ import (
 
 type testOptions struct {
 	roomFlags
-	build, verbose bool
-	keep           keepFlag
+	build, verbose, trace bool
+	keep                  keepFlag
+	testPackages          []string
+	testOptions           []string
 }
 
 func testCommand(s surroundings) *cobra.Command {
@@ -42,6 +44,9 @@ depends on changes.`,
 	o.register(f, s)
 	f.BoolVar(&o.build, "build", false, "test what the recipe builds, not what the repositories have of it")
 	o.keep.register(f)
+	f.StringSliceVar(&o.testPackages, "test-package-append", nil, "packages for the environments of tests only")
+	f.StringSliceVar(&o.testOptions, "test-option", nil, "the same as --build-option")
+	f.BoolVar(&o.trace, "debug", false, "print what the tests print, and their commands before they run")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "print what the tests print")
 	return c
 }
@@ -50,6 +55,7 @@ depends on changes.`,
 var errTests = errors.New("some tests failed")
 
 func (o *testOptions) test(ctx context.Context, s surroundings, file string, packages []string) error {
+	o.options = append(o.options, o.testOptions...)
 	plans, err := o.plans(file)
 	if err != nil {
 		return err
@@ -81,7 +87,7 @@ func (o *testOptions) test(ctx context.Context, s surroundings, file string, pac
 			}
 		}
 		for _, t := range tests {
-			if err := o.testOne(ctx, s, builder, build.Job{Plan: plan, Test: &t, Local: o.local(file, plan), Keep: o.keep.when()}, made); err != nil {
+			if err := o.testOne(ctx, s, builder, build.Job{Plan: plan, Test: &t, Local: o.local(file, plan), Keep: o.keep.when(), Trace: o.trace}, made); err != nil {
 				if ctx.Err() != nil {
 					return err
 				}
@@ -136,7 +142,7 @@ func (o *testOptions) testOne(ctx context.Context, s surroundings, b *build.Buil
 	log := newStepLog(o.cacheDir, job)
 	defer log.Close()
 	job.Log = log
-	if o.verbose {
+	if o.verbose || o.trace {
 		job.Log, job.OnStep = io.MultiWriter(s.stderr, log), announce(s.stderr, job.Plan)
 	}
 	result, err := o.runTest(ctx, b, job, made)
@@ -172,6 +178,9 @@ func (o *testOptions) explainTest(s surroundings, job build.Job, log *stepLog, e
 }
 
 func (o *testOptions) runTest(ctx context.Context, b *build.Builder, job build.Job, made []build.Package) (*build.TestResult, error) {
+	if err := appendPackages(&job.Test.Environment, o.testPackages); err != nil {
+		return nil, err
+	}
 	if err := o.resolveTest(ctx, b, &job, made); err != nil {
 		return nil, err
 	}

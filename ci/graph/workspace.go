@@ -38,6 +38,7 @@ type Config struct {
 
 	Seeds   []string // recipes at which cycles are opened: who is in one with them takes their older builds
 	Output  string   // what is made goes here
+	Name    string   // of the distribution, in the package URLs of bills of materials: ID of its os-release
 	Stage0  string   // the folder that pins the first tools; empty: recipes name other repositories
 	Mirrors []string // folders or URLs that hold sources by digest: sha256/HEX, sha512/HEX
 	Keys    string   // the folder that the public signing key is put into, to be packaged; may be empty

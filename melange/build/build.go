@@ -39,6 +39,8 @@ type Builder struct {
 	Limits    sandbox.Limits // of a step, where the recipe says nothing else
 	Overrides sandbox.Limits // those that are not 0 win over the recipe's: CPU, Memory, Disk
 
+	Distribution Distribution // what packages are of
+
 	Lint   lint.Policy // what packages are looked at for
 	Epoch  int64       // SOURCE_DATE_EPOCH from outside, in seconds; 0: the newest file of the sources
 	Record bool        // packages say what they were built in, see Record
@@ -47,6 +49,13 @@ type Builder struct {
 	// architecture on this machine. It is asked when something is built for
 	// another architecture than this machine's; nil: there is none.
 	Emulator func(context.Context, apk.Arch) (string, error)
+}
+
+// A Distribution is what bills of materials tell of where packages come from. All of it may be empty.
+type Distribution struct {
+	Name    string `json:"name,omitempty"`    // in the packages' URLs: pkg:apk/NAME/zlib@1.3-r0
+	Recipes string `json:"recipes,omitempty"` // URL of the git repository that the recipes are in
+	License string `json:"license,omitempty"` // of the recipes
 }
 
 // A Job is a plan whose environment is decided, or one of the plan's tests.
@@ -59,6 +68,7 @@ type Job struct {
 	Keep        Keep                           // when the workspace outlives the job
 	From        int                            // go on in the kept workspace from this step, counted from 1; one more than there are: make packages of it; 0: from the beginning
 	Log         io.Writer                      // what the steps print; nil: nowhere
+	Trace       bool                           // the shell says which commands of a step it runs
 	OnStep      func(n, of int, s recipe.Step) // before each step; may be nil
 
 	// OnFailure is called with a *StepError or a *PackError, while all is still

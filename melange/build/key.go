@@ -88,6 +88,9 @@ func (b *Builder) packageKey(job Job, trees *trees) (*cas.Key, error) {
 	if b.Lint.Warn != nil {
 		k.Add("linters warning", strings.Join(b.Lint.Warn, " "))
 	}
+	if b.Distribution != (Distribution{}) {
+		k.Add("distribution", fmt.Sprintf("%q", b.Distribution))
+	}
 	for _, t := range trees.outputs {
 		k.Add("tree "+t.Name, t.Digest.String())
 	}

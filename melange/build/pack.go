@@ -133,7 +133,7 @@ func (b *Builder) packOne(ctx context.Context, job Job, epoch int64, o recipe.Ou
 	if err := addCapabilities(tree, o.Setcap); err != nil {
 		return Package{}, err
 	}
-	if err := addSBOM(tree, plan, o, when); err != nil {
+	if err := addSBOM(tree, plan, o, b.Distribution, when); err != nil {
 		return Package{}, err
 	}
 	info, err := metadata(plan, o, found, epoch)
@@ -255,11 +255,14 @@ func (b *Builder) put(ctx context.Context, write func(io.Writer) error) (cas.Dig
 }
 
 // addSBOM puts the package's bill of materials where scanners look for it.
-func addSBOM(tree *filetree.Tree, plan *recipe.Plan, o recipe.Output, when time.Time) error {
+func addSBOM(tree *filetree.Tree, plan *recipe.Plan, o recipe.Output, d Distribution, when time.Time) error {
 	p := sbom.Package{
 		Name: o.Name, Version: string(plan.FullVersion()), Arch: string(plan.Arch), Origin: plan.Name,
 		Description: o.Description, Homepage: o.URL, License: license(o), CPE: plan.CPE,
-		Creator: "melange", Created: when,
+		Namespace: d.Name, Creator: "melange", Created: when,
+	}
+	if d.Recipes != "" && o.Commit != "" {
+		p.Recipe = &sbom.Source{URI: d.Recipes, Commit: o.Commit, File: plan.Name + ".yaml", License: d.License}
 	}
 	for _, s := range plan.Sources {
 		p.Sources = append(p.Sources, sbom.Source{URI: s.URI, Commit: s.Commit, SHA256: s.SHA256, SHA512: s.SHA512})

@@ -32,7 +32,7 @@ type provenanceParameters struct {
 
 // Provenance tells how a job's packages were made: of the packages of its environment, its sources, and the recipe's own
 // files.
-func Provenance(job Job) (attest.Build, error) {
+func (builder *Builder) Provenance(job Job) (attest.Build, error) {
 	p := job.Plan
 	b := attest.Build{Details: attest.Details{Builder: attest.Builder{ID: provenanceBy}}}
 	b.Definition.Type = provenanceType
@@ -41,6 +41,11 @@ func Provenance(job Job) (attest.Build, error) {
 		Commit: p.Outputs[0].Commit, Plan: "sha256:" + p.Digests().Build,
 	}
 	materials := &b.Definition.Dependencies
+	if at, commit := builder.Distribution.Recipes, p.Outputs[0].Commit; at != "" && commit != "" {
+		*materials = append(*materials, attest.Material{
+			Name: p.Name + ".yaml", URI: "git+" + withoutUser(at) + "@" + commit, Digest: map[string]string{"gitCommit": commit},
+		})
+	}
 	for _, list := range [][]Installed{job.Environment.Root, job.Environment.Sysroot} {
 		for _, i := range list {
 			*materials = append(*materials, packageMaterial(i))

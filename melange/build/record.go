@@ -43,6 +43,8 @@ type Recorded struct {
 	BuildPlan    string `json:"build-plan"`
 	PackagesPlan string `json:"packages-plan"`
 
+	Distribution *Distribution `json:"distribution,omitempty"`
+
 	Files   []RecordedFile    `json:"files,omitempty"` // the recipe's own, in the plan's order
 	Root    []RecordedPackage `json:"root"`            // the environment, in install order
 	Sysroot []RecordedPackage `json:"sysroot,omitempty"`
@@ -71,6 +73,9 @@ func (b *Builder) record(job Job, epoch int64) (*Record, error) {
 			BuildPlan: digests.Build, PackagesPlan: digests.Package,
 			Root: recorded(job.Environment.Root), Sysroot: recorded(job.Environment.Sysroot),
 		},
+	}
+	if b.Distribution != (Distribution{}) {
+		r.Record.Distribution = &b.Distribution
 	}
 	if len(p.Outputs) > 0 {
 		r.Package.Commit = p.Outputs[0].Commit

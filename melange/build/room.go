@@ -228,8 +228,12 @@ func (r *Room) script(ctx context.Context, s recipe.Step) error {
 	if !path.IsAbs(dir) {
 		dir = path.Join(recipe.Workspace, dir)
 	}
+	trace := ""
+	if r.job.Trace {
+		trace = "set -x\n"
+	}
 	return r.agent.Run(ctx, sandbox.Command{
-		Args:    []string{"/bin/sh", "-c", `set -eo pipefail; mkdir -p "$0"; cd "$0"; ` + "\n" + s.Script + "\nexit 0\n", dir},
+		Args:    []string{"/bin/sh", "-c", `set -eo pipefail; mkdir -p "$0"; cd "$0"; ` + "\n" + trace + s.Script + "\nexit 0\n", dir},
 		Env:     variables(s.Env),
 		Network: s.Network,
 		Stdout:  r.log(),

@@ -29,9 +29,9 @@ const (
 
 // A Linter is one thing that is looked for.
 type Linter struct {
-	Name        string
-	Severity    Severity // by default
-	Explanation string   // what is wrong with it, and what to do
+	Name        string   `json:"linter"`
+	Severity    Severity `json:"severity"`    // by default
+	Explanation string   `json:"explanation"` // what is wrong with it, and what to do
 }
 
 // A Package is what is looked at.
@@ -48,9 +48,9 @@ type Package struct {
 // A Finding is what one linter has against a package.
 type Finding struct {
 	Linter
-	Package string
-	Paths   []string // in the order of the tree; none when it is about the whole
-	Detail  string   // what exactly, when the linter's name does not say it all
+	Package string   `json:"package"`
+	Paths   []string `json:"paths,omitempty"`  // in the order of the tree; none when it is about the whole
+	Detail  string   `json:"detail,omitempty"` // what exactly, when the linter's name does not say it all
 }
 
 // maxPaths is how many paths a finding names in words.

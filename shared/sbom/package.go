@@ -21,7 +21,8 @@ type Package struct {
 	Supplier            string // the organisation that built it
 	CPE                 string // of version 2.3
 	Sources             []Source
-	Creator             string // the tool that writes the document
+	Recipe              *Source // the file that tells how it is built, at its commit; nil when it is not known
+	Creator             string  // the tool that writes the document
 	Created             time.Time
 }
 
@@ -30,6 +31,7 @@ type Source struct {
 	Name, Version  string
 	URI            string // of the archive, or of the git repository
 	Commit         string // of the git repository
+	File           string // in the git repository, when it is not the whole of it
 	SHA256, SHA512 string // of the archive, hex
 	License        string
 }
@@ -46,7 +48,11 @@ func (p Package) Document() (*Document, error) {
 	d.Elements = append(d.Elements, e)
 	d.Licenses = append(d.Licenses, texts...)
 	d.relate(documentID, describes, e.ID)
-	for _, s := range p.Sources {
+	sources := p.Sources
+	if p.Recipe != nil {
+		sources = append([]Source{*p.Recipe}, sources...)
+	}
+	for _, s := range sources {
 		source, texts := s.element()
 		if !d.has(source.ID) {
 			d.Elements = append(d.Elements, source)
@@ -111,8 +117,8 @@ func (s Source) element() (Element, []ExtractedLicense) {
 }
 
 func (s Source) name() string {
-	if s.Name != "" {
-		return s.Name
+	if name := cmp.Or(s.Name, s.File); name != "" {
+		return name
 	}
 	return strings.TrimSuffix(path.Base(s.URI), ".git")
 }
@@ -129,9 +135,9 @@ func (s Source) purl() string {
 	if s.Commit != "" {
 		if u, err := url.Parse(s.URI); err == nil && u.Host == "github.com" {
 			owner, repo := path.Split(strings.ToLower(strings.Trim(strings.TrimSuffix(u.Path, ".git"), "/")))
-			return purl("github", owner, repo, s.Commit)
+			return purl("github", owner, repo, s.Commit) + s.subpath()
 		}
-		return purl("generic", "", s.name(), s.Version, "vcs_url", s.location())
+		return purl("generic", "", s.name(), s.Version, "vcs_url", s.location()) + s.subpath()
 	}
 	sum := ""
 	switch {
@@ -145,6 +151,14 @@ func (s Source) purl() string {
 		uri = ""
 	}
 	return purl("generic", "", s.name(), s.Version, "checksum", sum, "download_url", uri)
+}
+
+// subpath is the file of a repository, as package URLs have it.
+func (s Source) subpath() string {
+	if s.File == "" {
+		return ""
+	}
+	return "#" + purlEscape(s.File)
 }
 
 func organization(name string) string {
