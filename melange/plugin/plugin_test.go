@@ -64,45 +64,64 @@ func command(t testing.TB, r Run) *exec.Cmd {
 	return cmd
 }
 
-// TestDamagedStore: a module that is not what it was does not run; machine code that is not is made anew.
+// TestDamagedStore: machine code that is not what it was, or not there, is made anew of the module, and so is that of a
+// husk which is not the module's. A module that is not what it was does not run.
 func TestDamagedStore(t *testing.T) {
-	s := &Store{Dir: t.TempDir()}
-	r := Run{Store: s.Dir, Digest: add(t, s, module(t)), Args: []string{"perl/cleanup", "--dir=" + t.TempDir()}, Root: t.TempDir()}
-	r.Dir = r.Root
-	r.Args[1] = "--dir=" + r.Root
-	left := filepath.Join(r.Root, ".packlist")
-	for _, damage := range []func(file string, d fs.DirEntry) error{
-		func(string, fs.DirEntry) error { return nil },
-		func(file string, d fs.DirEntry) error {
-			if filepath.Ext(file) == ".wasm" {
-				return nil
-			}
-			return os.Truncate(file, 1000)
-		},
+	root := t.TempDir()
+	left := filepath.Join(root, ".packlist")
+	for _, tc := range []struct {
+		name, file string // below the module's folder, a pattern
+		damage     func(file string) error
+		says       string // instead of running
+	}{
+		{"whole", "*", func(string) error { return nil }, ""},
+		{"code cut", "*/*", func(file string) error { return os.Truncate(file, 1000) }, ""},
+		{"code gone", "*/*", os.Remove, ""},
+		{"husk cut", huskName, func(file string) error { return os.Truncate(file, 1000) }, ""},
+		{"husk of another", huskName, func(file string) error { return flip(file, 1<<19) }, ""},
+		{"husk gone", huskName, os.Remove, ""},
+		{"module cut", "*.wasm", func(file string) error { return os.Truncate(file, 1000) }, "module %s is not what it was in the store\n"},
 	} {
-		err := filepath.WalkDir(s.Dir, func(file string, d fs.DirEntry, err error) error {
-			if err != nil || d.IsDir() {
-				return err
+		t.Run(tc.name, func(t *testing.T) {
+			s := &Store{Dir: t.TempDir()}
+			r := Run{Store: s.Dir, Digest: add(t, s, module(t)), Args: []string{"perl/cleanup", "--dir=" + root}, Root: root, Dir: root}
+			files, err := filepath.Glob(filepath.Join(filepath.Dir(moduleFile(s.Dir, r.Digest)), tc.file))
+			if err != nil || len(files) == 0 {
+				t.Fatalf("there is no %s: %v", tc.file, err)
 			}
-			return damage(file, d)
+			for _, file := range files {
+				if err := tc.damage(file); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := os.WriteFile(left, nil, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			out, err := command(t, r).CombinedOutput()
+			if tc.says != "" {
+				if err == nil || string(out) != fmt.Sprintf(tc.says, r.Digest) {
+					t.Errorf("%v: %s", err, out)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			if _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%s is still there: %v", left, err)
+			}
 		})
-		if err := errors.Join(err, os.WriteFile(left, nil, 0o644)); err != nil {
-			t.Fatal(err)
-		}
-		if out, err := command(t, r).CombinedOutput(); err != nil {
-			t.Fatalf("%v: %s", err, out)
-		}
-		if _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("%s is still there: %v", left, err)
-		}
 	}
-	if err := os.Truncate(moduleFile(s.Dir, r.Digest), 1000); err != nil {
-		t.Fatal(err)
+}
+
+// flip changes a byte of a file.
+func flip(file string, at int) error {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return err
 	}
-	out, err := command(t, r).CombinedOutput()
-	if err == nil || string(out) != fmt.Sprintf("module %s is not what it was in the store\n", r.Digest) {
-		t.Errorf("%v: %s", err, out)
-	}
+	data[at] ^= 1
+	return os.WriteFile(file, data, 0o644)
 }
 
 // TestGC: what was used lately stays.

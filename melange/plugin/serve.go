@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/experimental"
 	"github.com/tetratelabs/wazero/experimental/sysfs"
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 	"github.com/tetratelabs/wazero/sys"
@@ -40,10 +41,6 @@ func run(ctx context.Context, text string) error {
 	if err := json.Unmarshal([]byte(text), &r); err != nil {
 		return err
 	}
-	module, err := r.module()
-	if err != nil {
-		return err
-	}
 	if err := os.MkdirAll(r.Dir, 0o755); err != nil {
 		return err
 	}
@@ -51,9 +48,9 @@ func run(ctx context.Context, text string) error {
 	if err != nil {
 		return err
 	}
-	gc := debug.SetGCPercent(-1) // until the module runs next to nothing becomes garbage
-	runtime, program, err := load(ctx, filepath.Dir(moduleFile(r.Store, r.Digest)), module)
-	debug.SetGCPercent(gc)
+	debug.SetGCPercent(-1) // next to nothing becomes garbage; the module's memory is not the runtime's
+	debug.SetMemoryLimit(ownMemory)
+	runtime, program, err := r.load(ctx)
 	if err != nil {
 		return err
 	}
@@ -64,9 +61,13 @@ func run(ctx context.Context, text string) error {
 	if err := confine(r.Root); err != nil {
 		return err
 	}
+	ctx = experimental.WithMemoryAllocator(ctx, experimental.MemoryAllocatorFunc(reserve))
 	_, err = runtime.InstantiateModule(ctx, program, r.config())
 	return trap(err)
 }
+
+// ownMemory is what this process uses beside the module, until it looks for garbage.
+const ownMemory = 64 << 20
 
 // module reads the module, as what it was added to the store.
 func (r Run) module() ([]byte, error) {
@@ -80,19 +81,37 @@ func (r Run) module() ([]byte, error) {
 	return module, nil
 }
 
-// load gets the machine code from the store. The store cannot be written to in here: where it has none that is whole, this
-// process makes its own.
-func load(ctx context.Context, dir string, module []byte) (wazero.Runtime, wazero.CompiledModule, error) {
-	cache, err := wazero.NewCompilationCacheWithDir(dir)
+// load gets the husk and the machine code from the store. The store cannot be written to in here: where it has none that is
+// whole, this process makes its own.
+func (r Run) load(ctx context.Context) (wazero.Runtime, wazero.CompiledModule, error) {
+	if runtime, program, err := r.loadHusk(ctx); err == nil {
+		return runtime, program, nil
+	}
+	module, err := r.module()
+	if err != nil {
+		return nil, nil, err
+	}
+	runtime := wazero.NewRuntimeWithConfig(ctx, engine())
+	program, err := runtime.CompileModule(allProcessors(ctx), module)
+	return runtime, program, err
+}
+
+// loadHusk must not come to compile the husk, whose functions do nothing: the engine is to find machine code, or to give up.
+// Several workers give up when their context is done before they have begun.
+func (r Run) loadHusk(ctx context.Context) (wazero.Runtime, wazero.CompiledModule, error) {
+	folder := filepath.Dir(moduleFile(r.Store, r.Digest))
+	husk, err := os.ReadFile(filepath.Join(folder, huskName))
+	if err != nil {
+		return nil, nil, err
+	}
+	cache, err := wazero.NewCompilationCacheWithDir(folder)
 	if err != nil {
 		return nil, nil, err
 	}
 	runtime := wazero.NewRuntimeWithConfig(ctx, engine().WithCompilationCache(cache))
-	if program, err := runtime.CompileModule(ctx, module); err == nil {
-		return runtime, program, nil
-	}
-	runtime = wazero.NewRuntimeWithConfig(ctx, engine())
-	program, err := runtime.CompileModule(ctx, module)
+	done, cancel := context.WithCancel(experimental.WithCompilationWorkers(ctx, 2))
+	cancel()
+	program, err := runtime.CompileModule(done, husk)
 	return runtime, program, err
 }
 

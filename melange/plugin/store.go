@@ -9,11 +9,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/experimental"
 
 	"distro.internal/shared/atomicfile"
 )
@@ -38,7 +41,7 @@ func (s *Store) Add(ctx context.Context, module []byte) (digest string, err erro
 		_ = os.Chtimes(file, now, now) // for GC; a store of somebody else is not ours to clean up
 		return digest, err
 	}
-	if err := compile(ctx, filepath.Dir(file), module); err != nil {
+	if err := s.compile(ctx, filepath.Dir(file), module); err != nil {
 		return "", err
 	}
 	if err := share(s.Dir); err != nil {
@@ -53,7 +56,10 @@ func moduleFile(dir, digest string) string {
 	return filepath.Join(dir, engineVersion(), digest, moduleName)
 }
 
-const moduleName = "module.wasm"
+const (
+	moduleName = "module.wasm"
+	huskName   = "husk.wasm"
+)
 
 // GC removes modules that were not used for so long, of whatever engine, and tells how many bytes that were. Zero removes
 // nothing.
@@ -95,32 +101,79 @@ func size(folder string) (sum int64) {
 	return sum
 }
 
+// storeFormat names the engine and how its machine code is filed: 2 is as that of a husk.
+const storeFormat = "wazero-2"
+
 const engineModule = "github.com/tetratelabs/wazero"
 
 func engineVersion() string {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, m := range info.Deps {
 			if m.Path == engineModule {
-				return "wazero-" + m.Version
+				return storeFormat + "-" + m.Version
 			}
 		}
 	}
-	return "wazero"
+	return storeFormat
 }
 
-// compile leaves machine code in the folder, where the same engine will find it.
-func compile(ctx context.Context, dir string, module []byte) error {
-	cache, err := wazero.NewCompilationCacheWithDir(dir)
+// compile leaves a module's husk in the folder, and its machine code as that of the husk.
+func (s *Store) compile(ctx context.Context, folder string, module []byte) error {
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return err
+	}
+	temp, err := os.MkdirTemp(filepath.Dir(folder), "compiling-")
 	if err != nil {
 		return err
+	}
+	defer os.RemoveAll(temp)
+	code, err := translate(ctx, filepath.Join(temp, "module"), module)
+	if err != nil {
+		return err
+	}
+	empty, err := husk(module)
+	if err != nil {
+		return err
+	}
+	none, err := translate(ctx, filepath.Join(temp, "husk"), empty) // the engine alone knows how it calls it
+	if err != nil {
+		return err
+	}
+	place := filepath.Join(folder, strings.TrimPrefix(none, filepath.Join(temp, "husk")))
+	if err := os.MkdirAll(filepath.Dir(place), 0o755); err != nil {
+		return err
+	}
+	if err := os.Rename(code, place); err != nil {
+		return err
+	}
+	return atomicfile.Write(filepath.Join(folder, huskName), 0o644, atomicfile.Bytes(empty))
+}
+
+// translate has the engine make machine code in an empty folder, and tells the file that it made.
+func translate(ctx context.Context, dir string, module []byte) (file string, err error) {
+	cache, err := wazero.NewCompilationCacheWithDir(dir)
+	if err != nil {
+		return "", err
 	}
 	defer cache.Close(ctx)
 	runtime := wazero.NewRuntimeWithConfig(ctx, engine().WithCompilationCache(cache))
 	defer runtime.Close(ctx)
-	if _, err := runtime.CompileModule(ctx, module); err != nil {
-		return fmt.Errorf("compiling: %w", err)
+	if _, err := runtime.CompileModule(allProcessors(ctx), module); err != nil {
+		return "", fmt.Errorf("compiling: %w", err)
 	}
-	return nil
+	files, err := filepath.Glob(filepath.Join(dir, "*", "*"))
+	if err == nil && len(files) != 1 {
+		err = fmt.Errorf("compiling: the engine left %d files, not one", len(files))
+	}
+	if err != nil {
+		return "", err
+	}
+	return files[0], nil
+}
+
+// allProcessors has the engine use them to compile.
+func allProcessors(ctx context.Context) context.Context {
+	return experimental.WithCompilationWorkers(ctx, goruntime.GOMAXPROCS(0))
 }
 
 // share lets every id in a sandbox read the machine code: steps need not be who put it there.
