@@ -24,7 +24,7 @@ var mayImport = map[string]string{
 	"melange/recipe":          "shared/document shared/apk pipelines",
 	"melange/recipe/survey":   "shared/apk melange/compat melange/recipe pipelines",
 	"melange/compat":          "shared/apk melange/recipe",
-	"melange/source":          "shared/cas melange/recipe",
+	"melange/source":          "shared/atomicfile shared/document melange/recipe",
 	"melange/sandbox":         "shared/filetree",
 	"melange/plugin":          "shared/atomicfile pipelines",
 	"melange/scan":            "shared/filetree",

@@ -32,6 +32,7 @@ type planFlags struct {
 	libc                           string
 	sourceDir                      string
 	unpinned                       bool
+	network                        string
 }
 
 func (p *planFlags) register(f *pflag.FlagSet) {
@@ -45,6 +46,7 @@ func (p *planFlags) register(f *pflag.FlagSet) {
 	f.StringVar(&p.gitCommit, "git-commit", "", "commit of the recipe, for the packages' metadata")
 	f.StringVar(&p.sourceDir, "source-dir", "", "folder of the recipe's own files; NAME/ beside the recipe when empty")
 	f.BoolVar(&p.unpinned, "allow-unpinned", false, "take sources that have no digest or commit as they are now, and tell what to write into the recipe")
+	f.StringVar(&p.network, "network-policy", "asked", "which steps may talk to the network: asked, those that ask for it; never; always")
 	f.StringVar(&p.libc, "override-host-triplet-libc-substitution-flavor", "gnu", "C library in the triplets of native builds: gnu or musl")
 }
 
@@ -58,8 +60,12 @@ func (p *planFlags) plans(file string) ([]*recipe.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	network, ok := recipe.ParseNetwork(p.network)
+	if !ok {
+		return nil, fmt.Errorf("--network-policy: want %s, found %q", strings.Join(recipe.Networks, ", "), p.network)
+	}
 	o := recipe.PlanOptions{
-		BuildArch: buildArch, Dir: os.DirFS(filepath.Dir(file)),
+		Network: network, BuildArch: buildArch, Dir: os.DirFS(filepath.Dir(file)),
 		Options: p.options, Commit: p.gitCommit, Libc: p.libc, AllowUnpinned: p.unpinned,
 	}
 	if p.sourceDir != "" {
@@ -209,4 +215,15 @@ func pipelineText(folders []fs.FS, name string) ([]byte, error) {
 		return nil, fmt.Errorf("no pipeline %q (%s)", name, hint)
 	}
 	return nil, fmt.Errorf("no pipeline %q", name)
+}
+
+// local is the folder of a recipe's own files; nil when there is none.
+func (p *planFlags) local(file string, plan *recipe.Plan) fs.FS {
+	switch {
+	case p.sourceDir != "":
+		return os.DirFS(p.sourceDir)
+	case plan.LocalDir != "":
+		return os.DirFS(filepath.Join(filepath.Dir(file), plan.LocalDir))
+	}
+	return nil
 }

@@ -70,8 +70,8 @@ func (o *licenseOptions) check(ctx context.Context, s surroundings, file string)
 	if err != nil {
 		return err
 	}
-	sources := slices.DeleteFunc(slices.Clone(plans[0].Sources), func(s recipe.Source) bool { return s.Kind == recipe.SourceGoMod })
-	if _, err := store.Prepare(ctx, sources, dir); err != nil {
+	sources := slices.DeleteFunc(slices.Clone(plans[0].Sources), recipe.Source.Locked)
+	if _, err := store.Prepare(ctx, sources, dir, ""); err != nil {
 		return err
 	}
 	texts, err := licenseTexts(os.DirFS(dir), o.deep)

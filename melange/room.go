@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -91,17 +89,6 @@ func appendPackages(e *recipe.Environment, packages []string) error {
 			return err
 		}
 		e.Packages = append(e.Packages, d)
-	}
-	return nil
-}
-
-// local is the folder of a recipe's own files; nil when there is none.
-func (o *roomFlags) local(file string, plan *recipe.Plan) fs.FS {
-	switch {
-	case o.sourceDir != "":
-		return os.DirFS(o.sourceDir)
-	case plan.LocalDir != "":
-		return os.DirFS(filepath.Join(filepath.Dir(file), plan.LocalDir))
 	}
 	return nil
 }

@@ -167,7 +167,7 @@ func (o *sourceOptions) tree(ctx context.Context, plan *recipe.Plan, dir string)
 	}
 	t := &workTree{dir: dir, root: "."}
 	sources := slices.DeleteFunc(slices.Clone(plan.Sources), func(s recipe.Source) bool {
-		return s.Output != plan.Name || s.Kind == recipe.SourceGoMod
+		return s.Output != plan.Name || s.Locked()
 	})
 	if len(sources) == 0 {
 		return nil, fmt.Errorf("%s is made from no sources", plan.Name)
@@ -229,7 +229,7 @@ func (t *workTree) addSources(ctx context.Context, store *source.Store, sources 
 		}
 		sources[i].Directory = rel
 	}
-	if _, err := store.Prepare(ctx, sources, t.dir); err != nil {
+	if _, err := store.Prepare(ctx, sources, t.dir, ""); err != nil {
 		return err
 	}
 	if _, err := t.git(ctx, "add", "--all", "--force"); err != nil {

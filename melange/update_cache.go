@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 
@@ -54,9 +55,9 @@ func (o *updateCacheOptions) fetch(ctx context.Context, s surroundings, file str
 		for _, t := range plan.Tests {
 			groups = append(groups, t.Sources)
 		}
-		n := 0
+		n, own := 0, o.local(file, plan)
 		for _, sources := range groups {
-			if err := fetchSources(ctx, store, sources); err != nil {
+			if err := fetchSources(ctx, store, sources, own); err != nil {
 				return err
 			}
 			n += len(sources)
@@ -66,10 +67,10 @@ func (o *updateCacheOptions) fetch(ctx context.Context, s surroundings, file str
 	return nil
 }
 
-// fetchSources fetches what one workspace is made of. What a go.sum names is only
-// known where it has been unpacked.
-func fetchSources(ctx context.Context, store *source.Store, sources []recipe.Source) error {
-	if !slices.ContainsFunc(sources, func(s recipe.Source) bool { return s.Kind == recipe.SourceGoMod }) {
+// fetchSources fetches what one workspace is made of. What lock files name is only
+// known where they have been unpacked, or copied.
+func fetchSources(ctx context.Context, store *source.Store, sources []recipe.Source, own fs.FS) error {
+	if !slices.ContainsFunc(sources, recipe.Source.Locked) {
 		return store.Fetch(ctx, sources)
 	}
 	dir, err := os.MkdirTemp("", "sources-")
@@ -77,6 +78,11 @@ func fetchSources(ctx context.Context, store *source.Store, sources []recipe.Sou
 		return err
 	}
 	defer os.RemoveAll(dir)
-	_, err = store.Prepare(ctx, sources, dir)
+	if own != nil {
+		if err := os.CopyFS(dir, own); err != nil {
+			return err
+		}
+	}
+	_, err = store.Prepare(ctx, sources, dir, "")
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -44,6 +45,46 @@ type Config struct {
 	Keys    string   // the folder that the public signing key is put into, to be packaged; may be empty
 	Limits  Limits
 	Lint    Lint
+	Network NetworkPolicy
+}
+
+// NetworkPolicy is which steps may talk to the network: "asked", those that ask for it; "never", to ask is a mistake; or
+// "always". Recipes are named by patterns of path.Match, of which the first that matches counts; Default is for the others.
+type NetworkPolicy struct {
+	Default document.String
+	Recipes document.Map[document.String]
+}
+
+// Of is what holds for a recipe.
+func (n NetworkPolicy) Of(name string) recipe.Network {
+	for _, r := range n.Recipes {
+		if ok, _ := path.Match(r.Key.Value, name); ok {
+			policy, _ := recipe.ParseNetwork(r.Value.Value)
+			return policy
+		}
+	}
+	policy, _ := recipe.ParseNetwork(n.Default.Value)
+	return policy
+}
+
+func (n NetworkPolicy) check() error {
+	var errs document.ErrorList
+	for _, r := range n.Recipes {
+		if _, err := path.Match(r.Key.Value, ""); err != nil {
+			errs.Add(r.Key.Pos, "", "%q is no pattern of recipes' names", r.Key.Value)
+		}
+		checkNetwork(r.Value, &errs)
+	}
+	if n.Default.Value != "" {
+		checkNetwork(n.Default, &errs)
+	}
+	return errs.Err()
+}
+
+func checkNetwork(s document.String, errs *document.ErrorList) {
+	if _, ok := recipe.ParseNetwork(s.Value); !ok {
+		errs.Add(s.Pos, document.DidYouMean(s.Value, recipe.Networks), "network: want %s, found %q", strings.Join(recipe.Networks, ", "), s.Value)
+	}
 }
 
 // Lint says what packages are looked at for, by the names of linters. A list
@@ -77,7 +118,7 @@ func ReadConfig(file string) (Config, error) {
 		c.Archs = []string{string(apk.HostArch())}
 	}
 	c.BuildArch = cmp.Or(c.BuildArch, string(apk.HostArch()))
-	return c, nil
+	return c, c.Network.check()
 }
 
 // Load reads all recipes and image files of the workspace in dir, and connects them.
@@ -178,7 +219,7 @@ func (l *loader) recipe(file string) ([]*Node, error) {
 	for _, arch := range l.config.Archs {
 		plan, err := r.Plan(recipe.PlanOptions{
 			Arch: apk.Arch(arch), BuildArch: apk.Arch(l.config.BuildArch),
-			Library: l.library, Dir: os.DirFS(filepath.Dir(file)),
+			Library: l.library, Dir: os.DirFS(filepath.Dir(file)), Network: l.config.Network.Of(r.Package.Name.Value),
 		})
 		if errors.Is(err, recipe.ErrArchitecture) {
 			continue

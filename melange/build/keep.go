@@ -15,6 +15,7 @@ import (
 
 	"distro.internal/melange/recipe"
 	"distro.internal/melange/sandbox"
+	"distro.internal/melange/source"
 	"distro.internal/shared/atomicfile"
 	"distro.internal/shared/cas"
 )
@@ -49,8 +50,8 @@ type keptRecord struct {
 	At     recipe.Step // that step, or the last, if there is one
 	Box    sandbox.Sandbox
 
-	Modules string
-	Epoch   int64
+	Layout source.Layout
+	Epoch  int64
 }
 
 // KeptName is what a job's kept workspace is called.
@@ -99,7 +100,7 @@ func (r *Room) keep(next int) error {
 		return err
 	}
 	steps := r.job.steps()
-	record := keptRecord{Inputs: inputs.Encode(), Steps: stepInputs(steps), Next: next, Box: *r.box, Modules: r.ws.modules, Epoch: r.ws.epoch}
+	record := keptRecord{Inputs: inputs.Encode(), Steps: stepInputs(steps), Next: next, Box: *r.box, Layout: r.ws.layout, Epoch: r.ws.epoch}
 	if len(steps) > 0 {
 		record.At = steps[min(next, len(steps))-1]
 	}
@@ -137,7 +138,7 @@ func (b *Builder) takeUp(ctx context.Context, name string) (r *Room, record *kep
 			return r, nil, fmt.Errorf("a package of its environment was removed from the cache: %w", err)
 		}
 	}
-	r.ws.home, r.ws.modules, r.ws.epoch = filepath.Join(r.ws.dir, homeFolder), record.Modules, record.Epoch
+	r.ws.home, r.ws.layout, r.ws.epoch = filepath.Join(r.ws.dir, homeFolder), record.Layout, record.Epoch
 	r.box = &record.Box
 	return r, record, nil
 }

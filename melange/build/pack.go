@@ -265,6 +265,9 @@ func addSBOM(tree *filetree.Tree, plan *recipe.Plan, o recipe.Output, d Distribu
 		p.Recipe = &sbom.Source{URI: d.Recipes, Commit: o.Commit, File: plan.Name + ".yaml", License: d.License}
 	}
 	for _, s := range plan.Sources {
+		if s.Locked() {
+			continue // the lock file in another source tells
+		}
 		p.Sources = append(p.Sources, sbom.Source{URI: s.URI, Commit: s.Commit, SHA256: s.SHA256, SHA512: s.SHA512})
 	}
 	doc, err := p.Document()

@@ -15,6 +15,7 @@ import (
 
 	"distro.internal/melange/recipe"
 	"distro.internal/melange/sandbox"
+	"distro.internal/melange/source"
 	"distro.internal/shared/apk"
 	"distro.internal/shared/rootfs"
 )
@@ -28,11 +29,11 @@ const defaultEpoch = 315532800
 
 // A workspace is what a build has of its own on the host.
 type workspace struct {
-	dir     string // everything below it goes when the build ends
-	home    string // /home/build inside
-	caches  string // of language package managers, as long as the build
-	modules string // a file tree proxy of Go modules; empty when none are used
-	epoch   int64
+	dir    string        // everything below it goes when the build ends
+	home   string        // /home/build inside
+	caches string        // of language package managers, as long as the build
+	layout source.Layout // of what lock files name
+	epoch  int64
 }
 
 // homeFolder is the folder of a workspace that steps start in.
@@ -54,11 +55,11 @@ func (b *Builder) furnish(ctx context.Context, job Job, ws *workspace) error {
 	if err := copyLocal(job, ws.home); err != nil {
 		return err
 	}
-	prepared, err := b.Sources.Prepare(ctx, job.sources(), ws.home)
+	prepared, err := b.Sources.Prepare(ctx, job.sources(), ws.home, ws.caches)
 	if err != nil {
 		return err
 	}
-	ws.modules = prepared.Modules
+	ws.layout = prepared.Layout
 	if ws.epoch == 0 {
 		ws.epoch = defaultEpoch
 		if !prepared.Newest.IsZero() {
@@ -127,8 +128,8 @@ func (b *Builder) box(ctx context.Context, job Job, ws *workspace) (*sandbox.San
 	if box.Emulators, err = b.emulators(ctx, job.Plan.Arch); err != nil {
 		return nil, err
 	}
-	if ws.modules != "" {
-		box.Mounts = append(box.Mounts, sandbox.Mount{Source: ws.modules, Target: modulesDir, ReadOnly: true})
+	for _, inside := range slices.Sorted(maps.Keys(ws.layout.Folders)) {
+		box.Mounts = append(box.Mounts, sandbox.Mount{Source: ws.layout.Folders[inside], Target: inside, ReadOnly: true})
 	}
 	if portable(job) {
 		box.Mounts = append(box.Mounts, sandbox.Mount{Source: b.Modules.Dir, Target: storeDir, ReadOnly: true})
@@ -227,9 +228,6 @@ func loaderLayer(dir string, arch apk.Arch, layers []string) (string, error) {
 	return layer, os.WriteFile(filepath.Join(layer, "etc", name+".path"), []byte(paths), 0o644)
 }
 
-// modulesDir is where a file tree proxy of Go modules is mounted.
-const modulesDir = recipe.CacheDir + "/goproxy"
-
 // variables are those of every step: the plan's, and what makes equal builds
 // equal. A test makes nothing, and needs no time to make it at.
 func (j Job) variables(ws *workspace) map[string]string {
@@ -242,12 +240,7 @@ func (j Job) variables(ws *workspace) map[string]string {
 	if j.Test == nil {
 		env["SOURCE_DATE_EPOCH"] = strconv.FormatInt(ws.epoch, 10)
 	}
-	if ws.modules != "" {
-		env["GOPROXY"] = "file://" + modulesDir
-		env["GOSUMDB"] = "off"
-		env["GOTOOLCHAIN"] = "local"
-		env["GOFLAGS"] = "-mod=mod"
-	}
+	maps.Copy(env, ws.layout.Env)
 	maps.Copy(env, j.environment().Env)
 	return env
 }

@@ -209,4 +209,7 @@ func (d *digester) source(s Source) {
 	for _, c := range s.CherryPicks {
 		d.list("cherry-pick", []string{c.Branch, c.Commit, c.Comment})
 	}
+	if s.Lock != "" || s.Arch != "" {
+		d.list("lock", []string{s.Lock, string(s.Arch), strconv.FormatBool(s.Found)})
+	}
 }

@@ -31,6 +31,9 @@ type EnvironmentSection struct {
 	Environment document.Map[document.String]
 	Sysroot     *SysrootSection
 
+	// Network says that all steps may talk to the network, as a step's option does for one. Ours.
+	Network document.String
+
 	Entrypoint, Cmd, Archs, Paths, Annotations, Volumes, Layering, Certificates document.Node
 
 	StopSignal document.Node `yaml:"stop-signal"`
@@ -136,6 +139,9 @@ func (p *planner) include(name document.String) (s EnvironmentSection) {
 func merged(base, own EnvironmentSection) EnvironmentSection {
 	m := own
 	m.Include = base.Include
+	if own.Network.Value == "" {
+		m.Network = base.Network
+	}
 	b, o := base.Contents, own.Contents
 	m.Contents.BuildRepositories = slices.Concat(b.BuildRepositories, o.BuildRepositories)
 	m.Contents.Repositories = slices.Concat(b.Repositories, o.Repositories)
@@ -316,7 +322,7 @@ func (p *planner) test(s subject, build EnvironmentSection) (Test, bool) {
 		p.merge(d.Env, build.Environment, p.base)
 	}
 	p.merge(d.Env, section.Environment, s.scope)
-	run := p.steps(s.test.Pipeline, s)
+	run := p.steps(s.test.Pipeline, s, p.online(section))
 	d.world = append(d.world, wanted{s.name, s.pos})
 	return Test{Output: s.name, Environment: p.finish(d, run.needs, run.steps), Sources: run.sources, Steps: run.steps, Nodes: run.nodes}, true
 }

@@ -47,6 +47,9 @@ type PlanOptions struct {
 
 	// AllowUnpinned accepts sources without a digest or commit. What they yield may change without notice.
 	AllowUnpinned bool
+
+	// Network is whose steps may talk to the network.
+	Network Network
 }
 
 // File is a file's name, for messages, and its content.
@@ -135,7 +138,8 @@ type planner struct {
 	packages []subject
 	removed  map[string]bool // environment packages that a build option takes away
 	added    []document.String
-	aside    int // sources that go outside of the workspace, so far
+	aside    int      // sources that go outside of the workspace, so far
+	runner   apk.Arch // of the machine that runs the steps
 }
 
 // A subject is one package of the recipe: the origin or an instance of a subpackage.
@@ -154,11 +158,14 @@ func (p *planner) plan() {
 	p.header()
 	p.subjects()
 	p.localFiles()
+	p.root.set("build.npm-lock", strconv.FormatBool(slices.ContainsFunc(NPMLocks, func(name string) bool {
+		return slices.Contains(p.LocalFiles, name)
+	})))
 
-	build := p.buildEnvironment(env)
+	build, online := p.buildEnvironment(env), p.online(env)
 	var needs []wanted
 	for _, s := range p.packages {
-		run := p.steps(s.pipeline, s)
+		run := p.steps(s.pipeline, s, online)
 		p.onlyTests(run.steps)
 		p.Sources = append(p.Sources, run.sources...)
 		p.Steps = append(p.Steps, run.steps...)

@@ -342,5 +342,3 @@ func (s *PipelineStep) otherKind() string {
 	}
 	return ""
 }
-
-const optionNetwork = "network"

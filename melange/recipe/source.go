@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"distro.internal/shared/apk"
 	"distro.internal/shared/document"
 )
 
@@ -16,6 +17,9 @@ const (
 	SourceGit    = "git"    // a git commit
 	SourceGoMod  = "gomod"  // the modules that the go.sum in Directory names, once the sources before it are in place
 	SourceModule = "module" // one Go module, by its go.sum hash
+	SourceNPM    = "npm"    // the packages that npm's lock file in Directory names, as SourceGoMod
+	SourceCargo  = "cargo"  // the crates that the Cargo.lock in Directory names, as SourceGoMod
+	SourcePip    = "pip"    // the files that Lock in Directory names with their hashes, as SourceGoMod
 )
 
 // Source is something from outside that is in the workspace before the first step runs.
@@ -43,6 +47,11 @@ type Source struct {
 	Module, Version string
 	Sum             string // h1:...
 
+	// npm, pip
+	Lock  string   // the lock file, in Directory; empty: the one of the usual name
+	Arch  apk.Arch // of the machine that runs the steps, whose files are needed
+	Found bool     // a step's commands ask for it, not the recipe: where no lock file is, nothing is fetched
+
 	Output string       // the package whose pipeline has the step
 	Pos    document.Pos // the step in the recipe
 }
@@ -56,6 +65,21 @@ var sourceFields = map[string][]string{
 	SourceGit:    {"branch", "cherry-picks", "commit", "depth", "directory", "repository", "sparse-paths", "submodules", "tag", "tip"},
 	SourceGoMod:  {"directory"},
 	SourceModule: {"directory", "module", "sum", "version"},
+	SourceNPM:    {"directory", "lock"},
+	SourceCargo:  {"directory", "lock"},
+	SourcePip:    {"directory", "lock"},
+}
+
+// NPMLocks are the names of npm's lock files, the one that wins first.
+var NPMLocks = []string{"npm-shrinkwrap.json", "package-lock.json"}
+
+// Locked says that a lock file names what the source is, which is known once the sources before it are in place.
+func (s Source) Locked() bool {
+	switch s.Kind {
+	case SourceGoMod, SourceNPM, SourceCargo, SourcePip:
+		return true
+	}
+	return false
 }
 
 // source takes a step out of the pipeline and puts what it asks for into the sources.
@@ -80,6 +104,11 @@ func (p *planner) source(n *PipelineStep, f frame, r *run) {
 		d.git()
 	case SourceModule:
 		d.module()
+	case SourceNPM, SourceCargo, SourcePip:
+		d.lock()
+	}
+	if d.source.Locked() && f.network {
+		return // with the network, package managers fetch for themselves
 	}
 	r.sources = append(r.sources, d.source)
 }
@@ -269,5 +298,13 @@ func (d *declaration) module() {
 		d.fail("module", "give expected-sum, or allow unpinned sources", "module %s has no sum", s.Module)
 	case s.Sum != "" && !strings.HasPrefix(s.Sum, "h1:"):
 		d.fail("sum", "", "a module's sum starts with h1:, found %q", s.Sum)
+	}
+}
+
+func (d *declaration) lock() {
+	s := &d.source
+	s.Arch = d.runner
+	if s.Lock = d.text("lock"); path.IsAbs(s.Lock) || path.Clean("/"+s.Lock) != "/"+s.Lock && s.Lock != "" {
+		d.fail("lock", "", "lock is a file in the folder, found %q", s.Lock)
 	}
 }

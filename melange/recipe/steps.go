@@ -59,9 +59,9 @@ type frame struct {
 	inner   bool // there is a step around
 }
 
-func (p *planner) steps(list []PipelineStep, s subject) run {
+func (p *planner) steps(list []PipelineStep, s subject, network bool) run {
 	var r run
-	r.nodes = p.nodes(list, frame{scope: s.scope, output: s.name}, &r)
+	r.nodes = p.nodes(list, frame{scope: s.scope, output: s.name, network: network}, &r)
 	return r
 }
 
@@ -93,7 +93,9 @@ func (p *planner) node(n *PipelineStep, f frame, r *run) Node {
 	case n.Check.Value != "":
 		p.check(n, f, r)
 	case strings.TrimSpace(n.Runs.Value) != "":
-		r.steps = append(r.steps, p.leaf(n, f))
+		leaf := p.leaf(n, f)
+		r.sources = append(r.sources, p.asked(leaf, r)...)
+		r.steps = append(r.steps, leaf)
 	}
 	d.Steps, d.Sources = slices.Clone(r.steps[steps:]), slices.Clone(r.sources[sources:])
 	f.inner = true
@@ -117,9 +119,7 @@ func (p *planner) enter(n *PipelineStep, f frame) frame {
 		}
 		p.merge(f.env, n.Environment, f.scope)
 	}
-	for _, o := range n.Options {
-		f.network = f.network || o.Value == optionNetwork
-	}
+	f.network = f.network || p.permits(n.Options, f)
 	return f
 }
 

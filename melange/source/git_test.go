@@ -93,7 +93,7 @@ func TestLocalCommit(t *testing.T) {
 	dir, commit := newRepository(t)
 	src := recipe.Source{Kind: recipe.SourceGit, URI: "file://" + dir, Commit: commit.String(), Directory: "."}
 	workspace := t.TempDir()
-	p, err := testStore(t).Prepare(t.Context(), []recipe.Source{src}, workspace)
+	p, err := testStore(t).Prepare(t.Context(), []recipe.Source{src}, workspace, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func TestLocalCommit(t *testing.T) {
 
 	src.SparsePaths = []string{"src/lib"}
 	workspace = t.TempDir()
-	if _, err := testStore(t).Prepare(t.Context(), []recipe.Source{src}, workspace); err != nil {
+	if _, err := testStore(t).Prepare(t.Context(), []recipe.Source{src}, workspace, ""); err != nil {
 		t.Fatal(err)
 	}
 	got := list(t, workspace)
@@ -117,7 +117,7 @@ func TestLocalCommit(t *testing.T) {
 	}
 
 	src.Commit = strings.Repeat("0123", 10)
-	if _, err := testStore(t).Prepare(t.Context(), []recipe.Source{src}, t.TempDir()); err == nil {
+	if _, err := testStore(t).Prepare(t.Context(), []recipe.Source{src}, t.TempDir(), ""); err == nil {
 		t.Error("a commit that is not there was checked out")
 	}
 }
@@ -180,7 +180,7 @@ func TestFetchedCommit(t *testing.T) {
 	src := recipe.Source{Kind: recipe.SourceGit, URI: url, Commit: commit.String(), Tag: "v1", Directory: "."}
 	for range 2 {
 		workspace := t.TempDir()
-		if _, err := s.Prepare(t.Context(), []recipe.Source{src}, workspace); err != nil {
+		if _, err := s.Prepare(t.Context(), []recipe.Source{src}, workspace, ""); err != nil {
 			t.Fatal(err)
 		}
 		if got := list(t, workspace); got != firstCommit {
@@ -189,7 +189,7 @@ func TestFetchedCommit(t *testing.T) {
 	}
 	first := *fetches
 	s.Offline = true
-	if _, err := s.Prepare(t.Context(), []recipe.Source{src}, t.TempDir()); err != nil {
+	if _, err := s.Prepare(t.Context(), []recipe.Source{src}, t.TempDir(), ""); err != nil {
 		t.Errorf("what is in the store is not found offline: %v", err)
 	}
 	if *fetches != first {
@@ -199,11 +199,11 @@ func TestFetchedCommit(t *testing.T) {
 	s.Offline = false
 	src.Tag, src.Branch, src.Tip = "", "main", true
 	fresh := testStore(t)
-	if _, err := fresh.Prepare(t.Context(), []recipe.Source{src}, t.TempDir()); err == nil || !strings.Contains(err.Error(), "branch main is at") {
+	if _, err := fresh.Prepare(t.Context(), []recipe.Source{src}, t.TempDir(), ""); err == nil || !strings.Contains(err.Error(), "branch main is at") {
 		t.Errorf("a commit that is not the tip: error %v", err)
 	}
 	src.Tip, src.Commit = false, strings.Repeat("0123", 10)
-	if _, err := fresh.Prepare(t.Context(), []recipe.Source{src}, t.TempDir()); err == nil || !strings.Contains(err.Error(), src.Commit) {
+	if _, err := fresh.Prepare(t.Context(), []recipe.Source{src}, t.TempDir(), ""); err == nil || !strings.Contains(err.Error(), src.Commit) {
 		t.Errorf("a commit that is not there: error %v", err)
 	}
 }
@@ -232,7 +232,7 @@ func TestSubmodules(t *testing.T) {
 		src := recipe.Source{
 			Kind: recipe.SourceGit, URI: "file://" + dir, Commit: outer.String(), Directory: ".", Submodules: want,
 		}
-		if _, err := testStore(t).Prepare(t.Context(), []recipe.Source{src}, workspace); err != nil {
+		if _, err := testStore(t).Prepare(t.Context(), []recipe.Source{src}, workspace, ""); err != nil {
 			t.Fatal(err)
 		}
 		_, err := os.Stat(filepath.Join(workspace, "third", "party", "src", "main.c"))
@@ -255,7 +255,7 @@ func TestHostileTree(t *testing.T) {
 		tree := store(t, repo, plumbing.TreeObject, raw)
 		commit := encode(t, repo, &object.Commit{Author: author, Committer: author, TreeHash: tree})
 		src := recipe.Source{Kind: recipe.SourceGit, URI: "file://" + dir, Commit: commit.String(), Directory: "."}
-		if _, err := testStore(t).Prepare(t.Context(), []recipe.Source{src}, t.TempDir()); err == nil {
+		if _, err := testStore(t).Prepare(t.Context(), []recipe.Source{src}, t.TempDir(), ""); err == nil {
 			t.Errorf("%q was written", name)
 		}
 	}

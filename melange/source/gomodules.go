@@ -25,6 +25,28 @@ import (
 // believes nothing in it that the go.sum of a program does not confirm.
 func (s *Store) modules() string { return filepath.Join(s.Dir, "go", "cache", "download") }
 
+// goProxy is where steps see that folder.
+const goProxy = recipe.CacheDir + "/goproxy"
+
+// placeGoMod has the modules of a program in the proxy, and steps ask nothing else.
+func (s *Store) placeGoMod(ctx context.Context, src recipe.Source, workspace *os.Root, l *Layout) error {
+	if err := workspace.MkdirAll(src.Directory, 0o755); err != nil {
+		return err
+	}
+	if err := s.download(ctx, filepath.Join(workspace.Name(), src.Directory), workspace.Name()); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(s.modules(), 0o755); err != nil { // a program may have no modules but itself
+		return err
+	}
+	l.show(goProxy, s.modules())
+	l.set("GOPROXY", "file://"+goProxy)
+	l.set("GOSUMDB", "off")
+	l.set("GOTOOLCHAIN", "local")
+	l.set("GOFLAGS", "-mod=mod")
+	return nil
+}
+
 // download brings the modules that the program in dir is made of into the
 // store. What go.mod and go.sum ask for is fetched once.
 func (s *Store) download(ctx context.Context, dir, workspace string) error {

@@ -81,20 +81,20 @@ func TestModulesOfProgram(t *testing.T) {
 		return workspace
 	}
 	src := []recipe.Source{{Kind: recipe.SourceGoMod, Directory: "."}}
-	p, err := s.Prepare(t.Context(), src, program(sum))
+	p, err := s.Prepare(t.Context(), src, program(sum), "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(filepath.Join(p.Modules, "example.org", "m", "@v", "v1.2.3.zip")); err != nil {
+	if _, err := os.Stat(filepath.Join(p.Layout.Folders[goProxy], "example.org", "m", "@v", "v1.2.3.zip")); err != nil {
 		t.Errorf("the module is not in the proxy: %v", err)
 	}
 	s.Offline = true
-	if _, err := s.Prepare(t.Context(), src, program(sum)); err != nil {
+	if _, err := s.Prepare(t.Context(), src, program(sum), ""); err != nil {
 		t.Errorf("the same program again, offline: %v", err)
 	}
 
 	fresh := moduleStore(t, proxy)
-	_, err = fresh.Prepare(t.Context(), src, program("h1:"+strings.Repeat("A", 43)+"="))
+	_, err = fresh.Prepare(t.Context(), src, program("h1:"+strings.Repeat("A", 43)+"="), "")
 	if err == nil || !strings.Contains(err.Error(), "SECURITY ERROR") {
 		t.Errorf("a module that go.sum does not confirm: error %v", err)
 	}
@@ -108,12 +108,12 @@ func TestProgramWithoutModules(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(workspace, "go.mod"), []byte("module p\n\ngo 1.21\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	p, err := s.Prepare(t.Context(), []recipe.Source{{Kind: recipe.SourceGoMod, Directory: "."}}, workspace)
+	p, err := s.Prepare(t.Context(), []recipe.Source{{Kind: recipe.SourceGoMod, Directory: "."}}, workspace, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if info, err := os.Stat(p.Modules); err != nil || !info.IsDir() {
-		t.Errorf("%s: %v", p.Modules, err)
+	if info, err := os.Stat(p.Layout.Folders[goProxy]); err != nil || !info.IsDir() {
+		t.Errorf("%s: %v", p.Layout.Folders[goProxy], err)
 	}
 }
 
@@ -124,13 +124,13 @@ func TestSingleModule(t *testing.T) {
 	for _, offline := range []bool{false, true} {
 		s.Offline = offline
 		workspace := t.TempDir()
-		if _, err := s.Prepare(t.Context(), []recipe.Source{src}, workspace); err != nil {
+		if _, err := s.Prepare(t.Context(), []recipe.Source{src}, workspace, ""); err != nil {
 			t.Fatal(err)
 		}
 		wantFile(t, filepath.Join(workspace, "x", "sub", "x.go"), []byte("package sub\n"))
 	}
 	src.Sum = "h1:" + strings.Repeat("A", 43) + "="
-	_, err := s.Prepare(t.Context(), []recipe.Source{src}, t.TempDir())
+	_, err := s.Prepare(t.Context(), []recipe.Source{src}, t.TempDir(), "")
 	var mismatch *MismatchError
 	if !errors.As(err, &mismatch) || mismatch.Got != sum {
 		t.Errorf("a module of another sum: error %v", err)

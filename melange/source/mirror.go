@@ -30,11 +30,8 @@ func (m DigestMirror) String() string {
 
 // Fetch writes the wanted file, which nobody has verified.
 func (m DigestMirror) Fetch(ctx context.Context, want Want, w io.Writer) error {
-	for _, d := range []struct{ algorithm, digest string }{{"sha256", want.SHA256}, {"sha512", want.SHA512}} {
-		if d.digest == "" {
-			continue
-		}
-		r, err := m.open(ctx, d.algorithm, strings.ToLower(d.digest))
+	for _, d := range want.digests() {
+		r, err := m.open(ctx, d.algorithm, strings.ToLower(d.hex))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		} else if err != nil {

@@ -19,6 +19,9 @@ import (
 
 // fromOrigin gets a file from where the recipe says it is.
 func (s *Store) fromOrigin(ctx context.Context, want Want, part *partial) error {
+	if want.URI == "" {
+		return errNowhere
+	}
 	u, err := url.Parse(want.URI)
 	if err != nil {
 		return err
@@ -69,7 +72,7 @@ func (s *Store) fromServer(ctx context.Context, want Want, part *partial) error 
 	if backoff == 0 {
 		backoff = defaultBackoff
 	}
-	if want.SHA256 == "" && want.SHA512 == "" {
+	if len(want.digests()) == 0 {
 		// What is half there may be of another version: nothing could tell.
 		if err := part.reset(); err != nil {
 			return err

@@ -360,7 +360,7 @@ func prepare(t *testing.T, s *Store, workspace string, archive []byte, strip int
 	}
 	src := fetched("file://"+file, archive)
 	src.Extract, src.Strip = true, strip
-	return s.Prepare(t.Context(), []recipe.Source{src}, workspace)
+	return s.Prepare(t.Context(), []recipe.Source{src}, workspace, "")
 }
 
 func compress(t *testing.T, kind string, data []byte) []byte {
@@ -506,7 +506,7 @@ func TestPrepareInOrder(t *testing.T) {
 		sources = append(sources, src)
 	}
 	workspace := t.TempDir()
-	if _, err := testStore(t).Prepare(t.Context(), sources, workspace); err != nil {
+	if _, err := testStore(t).Prepare(t.Context(), sources, workspace, ""); err != nil {
 		t.Fatal(err)
 	}
 	wantFile(t, filepath.Join(workspace, "sub", "a"), []byte("content of q/a"))
@@ -517,7 +517,7 @@ func TestPrepareInOrder(t *testing.T) {
 func TestErrorsNameTheStep(t *testing.T) {
 	src := fetched("ftp://example.org/x", []byte("x"))
 	src.Pos.File, src.Pos.Line, src.Pos.Col = "x.yaml", 7, 5
-	_, err := testStore(t).Prepare(t.Context(), []recipe.Source{src}, t.TempDir())
+	_, err := testStore(t).Prepare(t.Context(), []recipe.Source{src}, t.TempDir(), "")
 	if err == nil || !strings.HasPrefix(err.Error(), "x.yaml:7:5: fetching ftp://example.org/x: scheme") {
 		t.Errorf("error %v", err)
 	}

@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/hex"
@@ -13,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,12 +41,31 @@ type Store struct {
 	// Progress, when set, is told how far a file has come. total is -1 when the
 	// server does not say. Several files may be under way.
 	Progress func(uri string, done, total int64)
+
+	pip pipAnswer
 }
 
 // Want names a file by content. At least one of the digests is given.
 type Want struct {
 	SHA256, SHA512 string // hex; empty when not known
+	SHA1           string // as old lock files have it; only where no other digest is known
 	URI            string // where the recipe says it is
+}
+
+// A digest is one of the names of a file.
+type digest struct {
+	algorithm string // "sha256": the folder of such names
+	name      string // "SHA-256": for people
+	hex       string
+	hash      func() hash.Hash
+}
+
+// digests are those that are known of a file, the one first that each file of the store has.
+func (w Want) digests() []digest {
+	all := []digest{
+		{"sha256", "SHA-256", w.SHA256, sha256.New}, {"sha512", "SHA-512", w.SHA512, sha512.New}, {"sha1", "SHA-1", w.SHA1, sha1.New},
+	}
+	return slices.DeleteFunc(all, func(d digest) bool { return d.hex == "" })
 }
 
 // A Mirror has files by digest. What it writes is verified by its caller.
@@ -88,7 +109,8 @@ func (s *Store) path(algorithm, digest string) string { return filepath.Join(s.D
 
 // lookup finds a file that was verified when it was put there.
 func (s *Store) lookup(want Want) (string, bool) {
-	for _, name := range []string{s.path("sha256", want.SHA256), s.path("sha512", want.SHA512)} {
+	for _, d := range want.digests() {
+		name := s.path(d.algorithm, d.hex)
 		if info, err := os.Stat(name); err == nil && info.Mode().IsRegular() {
 			return name, true
 		}
@@ -111,7 +133,7 @@ func (s *Store) fetch(ctx context.Context, want Want) (string, error) {
 		return name, part.discard()
 	}
 	var failures []error
-	if want.SHA256 != "" || want.SHA512 != "" {
+	if len(want.digests()) > 0 {
 		for _, m := range s.Mirrors {
 			err := s.fromMirror(ctx, m, want, part)
 			if err == nil {
@@ -153,7 +175,7 @@ func (s *Store) partial(ctx context.Context, want Want) (*partial, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256([]byte(want.SHA256 + "\n" + want.SHA512 + "\n" + want.URI))
+	sum := sha256.Sum256([]byte(want.SHA256 + "\n" + want.SHA512 + "\n" + want.SHA1 + "\n" + want.URI))
 	name := filepath.Join(dir, hex.EncodeToString(sum[:]))
 	for {
 		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o644)
@@ -193,19 +215,13 @@ func (p *partial) discard() error { return os.Remove(p.Name()) }
 
 // verify reports whether the file is the one that is wanted.
 func (p *partial) verify(want Want, from string) error {
-	for _, d := range []struct {
-		name, want string
-		hash       hash.Hash
-	}{{"SHA-256", want.SHA256, sha256.New()}, {"SHA-512", want.SHA512, sha512.New()}} {
-		if d.want == "" {
-			continue
-		}
-		got, err := p.digest(d.hash)
+	for _, d := range want.digests() {
+		got, err := p.digest(d.hash())
 		if err != nil {
 			return err
 		}
-		if !strings.EqualFold(got, d.want) {
-			return &MismatchError{From: from, Algorithm: d.name, Want: d.want, Got: got}
+		if !strings.EqualFold(got, d.hex) {
+			return &MismatchError{From: from, Algorithm: d.name, Want: d.hex, Got: got}
 		}
 	}
 	return nil
@@ -232,13 +248,14 @@ func (s *Store) adopt(p *partial, want Want) (string, error) {
 		return "", err
 	}
 	name := s.path("sha256", want.SHA256)
-	for _, dir := range []string{"sha256", "sha512"} {
-		if err := os.MkdirAll(filepath.Join(s.Dir, dir), 0o755); err != nil {
+	for _, d := range want.digests() {
+		if err := os.MkdirAll(filepath.Join(s.Dir, d.algorithm), 0o755); err != nil {
 			return "", err
 		}
-	}
-	if want.SHA512 != "" {
-		if err := os.Link(p.Name(), s.path("sha512", want.SHA512)); err != nil && !errors.Is(err, fs.ErrExist) {
+		if d.algorithm == "sha256" {
+			continue // the name that the file gets in the end
+		}
+		if err := os.Link(p.Name(), s.path(d.algorithm, d.hex)); err != nil && !errors.Is(err, fs.ErrExist) {
 			return "", err
 		}
 	}
@@ -255,9 +272,7 @@ type Prepared struct {
 	// content. Zero when there are none.
 	Newest time.Time
 
-	// Modules is a folder that serves as GOPROXY=file://... with the modules of
-	// all Go programs among the sources. Empty when there are none.
-	Modules string
+	Layout Layout // of what lock files among the sources name
 }
 
 // parallel is how many sources are fetched at a time.
@@ -273,8 +288,9 @@ func (s *Store) Fetch(ctx context.Context, sources []recipe.Source) error {
 	return g.Wait()
 }
 
-// Prepare fetches the sources, and puts them into the workspace, one after another.
-func (s *Store) Prepare(ctx context.Context, sources []recipe.Source, workspace string) (Prepared, error) {
+// Prepare fetches the sources, and puts them into the workspace, one after another. What lock files name comes after
+// all others, and into the folder of caches, which Layout tells of; without one it is only fetched.
+func (s *Store) Prepare(ctx context.Context, sources []recipe.Source, workspace, caches string) (Prepared, error) {
 	if err := s.Fetch(ctx, sources); err != nil {
 		return Prepared{}, err
 	}
@@ -283,8 +299,11 @@ func (s *Store) Prepare(ctx context.Context, sources []recipe.Source, workspace 
 		return Prepared{}, err
 	}
 	defer root.Close()
-	var p Prepared
+	p := Prepared{Layout: Layout{Caches: caches}}
 	for _, src := range sources {
+		if src.Locked() {
+			continue
+		}
 		newest, err := s.place(ctx, src, root)
 		if err != nil {
 			return Prepared{}, located(src, err)
@@ -292,11 +311,13 @@ func (s *Store) Prepare(ctx context.Context, sources []recipe.Source, workspace 
 		if newest.After(p.Newest) {
 			p.Newest = newest
 		}
-		if src.Kind == recipe.SourceGoMod {
-			p.Modules = s.modules()
-			if err := os.MkdirAll(p.Modules, 0o755); err != nil { // a program may have no modules but itself
-				return Prepared{}, err
-			}
+	}
+	for _, src := range sources {
+		if !src.Locked() {
+			continue
+		}
+		if err := s.placeLocked(ctx, src, root, &p.Layout); err != nil {
+			return Prepared{}, located(src, err)
 		}
 	}
 	return p, nil
@@ -312,6 +333,9 @@ func located(src recipe.Source, err error) error {
 
 // get fetches what can be fetched before other sources are in place.
 func (s *Store) get(ctx context.Context, src recipe.Source) error {
+	if src.Locked() {
+		return nil
+	}
 	var err error
 	switch src.Kind {
 	case recipe.SourceFetch:
@@ -320,7 +344,6 @@ func (s *Store) get(ctx context.Context, src recipe.Source) error {
 		_, err = s.commit(ctx, src)
 	case recipe.SourceModule:
 		_, err = s.module(ctx, src)
-	case recipe.SourceGoMod:
 	default:
 		err = fmt.Errorf("unknown kind of source %q", src.Kind)
 	}
@@ -343,8 +366,6 @@ func (s *Store) place(ctx context.Context, src recipe.Source, workspace *os.Root
 		return s.placeCommit(ctx, src, dir)
 	case recipe.SourceModule:
 		return s.placeModule(ctx, src, dir)
-	case recipe.SourceGoMod:
-		return time.Time{}, s.download(ctx, filepath.Clean(dir.Name()), workspace.Name())
 	}
 	name, err := s.File(ctx, src)
 	if err != nil {

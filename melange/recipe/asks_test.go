@@ -1,0 +1,114 @@
+package recipe
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"distro.internal/pipelines"
+)
+
+func TestAsks(t *testing.T) {
+	for _, c := range []struct{ script, want string }{
+		{"npm ci", "npm /w"},
+		{"cd ui\nnpm ci --no-audit\nnpm run build", "npm /w/ui"},
+		{"(cd ui && npm install)\ncargo build --release", "npm /w/ui, cargo /w"},
+		{"pushd web/app; npm ci; popd; cargo auditable build --frozen", "npm /w/web/app, cargo /w"},
+		{"npm --prefix 'front end' ci", "npm /w/front end"},
+		{"if true; then cd a; npm ci; fi; npm i", "npm /w/a, npm /w"},
+		{"NODE_ENV=x npm ci | tee log", "npm /w"},
+		{"cargo +nightly build --manifest-path=sub/Cargo.toml", "cargo /w/sub"},
+		{"cargo install --path cli --root /out", "cargo /w/cli"},
+		{"pip3 install --no-cache-dir -r requirements/base.txt -r dev.txt", "pip /w/requirements base.txt, pip /w dev.txt"},
+		{"python3.12 -m pip install --require-hashes -rlock.txt .", "pip /w lock.txt"},
+		{"uv pip sync --python x req.txt", "pip /w req.txt"},
+		{"/usr/bin/npm ci", "npm /w"},
+		{"maturin build --release", "cargo /w"},
+
+		{"npm run build", ""},
+		{"npm install -g cowsay", ""},
+		{"cargo install ripgrep", ""},
+		{"cargo --version", ""},
+		{"pip install requests", ""},
+		{"echo npm ci", ""},
+		{"cd $UI && npm ci", ""},
+		{"cd \"$UI\"; cd /w/b; npm ci", "npm /w/b"},
+		{"pip install -r \"$FILE\"", ""},
+		{"npm ci (", ""},
+		{"cat > x <<E\nnpm ci\nE\n", ""},
+	} {
+		var got []string
+		for _, a := range asks(c.script, "/w") {
+			got = append(got, strings.TrimSpace(fmt.Sprintf("%s %s %s", a.kind, a.dir, a.lock)))
+		}
+		if is := strings.Join(got, ", "); is != c.want {
+			t.Errorf("%q asks for %q, want %q", c.script, is, c.want)
+		}
+	}
+}
+
+// TestLockSources: what commands ask for stands among the sources once, unless it was said or the network is there.
+func TestLockSources(t *testing.T) {
+	for _, c := range []struct{ name, recipe, want string }{
+		{"found", "pipeline:\n  - runs: cd ui && npm ci\n  - working-directory: ui\n    runs: npm install\n", "npm ui found"},
+		{"said", "pipeline:\n  - source: npm\n    with: {directory: ui}\n  - runs: cd ui && npm ci\n", "npm ui"},
+		{"a file", "pipeline:\n  - source: pip\n    with: {lock: dev.txt}\n  - runs: pip install -r dev.txt\n", "pip . dev.txt"},
+		{"pipeline", "pipeline:\n  - uses: cargo/build\n    with: {modroot: sub}\n", "cargo sub"},
+		{"outside", "pipeline:\n  - runs: cd /tmp && npm ci\n", ""},
+		{"step online", "pipeline:\n  - options: [network]\n    pipeline:\n      - uses: cargo/build\n      - runs: npm ci\n", ""},
+		{"all online", "environment: {network: true}\npipeline:\n  - uses: cargo/build\n", ""},
+	} {
+		p, err := planText("package: {name: x, version: 1}\n"+c.recipe, NewLibrary(pipelines.Files))
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+			continue
+		}
+		var got []string
+		for _, s := range p.Sources {
+			text := strings.TrimSpace(s.Kind + " " + s.Directory + " " + s.Lock)
+			if s.Found {
+				text += " found"
+			}
+			got = append(got, text)
+		}
+		if is := strings.Join(got, ", "); is != c.want {
+			t.Errorf("%s: the sources are %q, want %q", c.name, is, c.want)
+		}
+	}
+}
+
+// TestNetwork: who may talk to the network, by what the step, the recipe and the planner say.
+func TestNetwork(t *testing.T) {
+	const step = "package: {name: x, version: 1}\npipeline:\n  - runs: a\n  - options: [network]\n    runs: b\n"
+	const all = "package: {name: x, version: 1}\nenvironment: {network: true}\npipeline:\n  - runs: a\n  - runs: b\n"
+	for _, c := range []struct {
+		recipe string
+		policy Network
+		want   string
+	}{
+		{step, NetworkAsked, "[false true]"},
+		{step, NetworkAlways, "[true true]"},
+		{step, NetworkNever, "x.yaml:4:5: the network is asked for here, and the recipe may not have it"},
+		{all, NetworkAsked, "[true true]"},
+		{all, NetworkNever, "x.yaml:2:24: the network is asked for here, and the recipe may not have it"},
+		{strings.Replace(all, "true", "maybe", 1), NetworkAsked, `x.yaml:2:24: network: want true or false, found "maybe"`},
+	} {
+		r, err := Parse("x.yaml", []byte(c.recipe), ParseOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		if p, err := r.Plan(PlanOptions{Arch: "x86_64", Library: NewLibrary(pipelines.Files), Network: c.policy}); err != nil {
+			got = err.Error()
+		} else {
+			var online []bool
+			for _, s := range p.Steps {
+				online = append(online, s.Network)
+			}
+			got = fmt.Sprint(online)
+		}
+		if got != c.want {
+			t.Errorf("under %q: %s, want %s", c.policy, got, c.want)
+		}
+	}
+}

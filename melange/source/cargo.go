@@ -1,0 +1,590 @@
+package source
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"distro.internal/melange/recipe"
+	"distro.internal/shared/document"
+)
+
+// Cargo is told, by a configuration above the workspace, to take a folder in the place of each registry and of each git
+// repository that the Cargo.lock names: what "cargo vendor" would make. A crate of a registry is its .crate file,
+// unpacked. Crates of git lie in one folder for each repository, beside the manifest of its workspace, which is where
+// cargo looks for what they inherit.
+//
+// Where a crate is fetched from: cargo's configuration on this machine may replace the registry, or say more of it; a
+// registry whose index is sparse tells in its config.json. The one registry that cargo knows without being told is known
+// to cargo alone, so where nothing else is configured the cargo of this machine fetches, and what it has fetched is taken
+// into the store by digest.
+
+// cargoFolder is where crates are, in the folder of caches; cargoConfig where cargo finds that they are there: it reads
+// the configurations of all folders above the one that it runs in.
+const (
+	cargoFolder = "cargo"
+	cargoConfig = "/home/.cargo"
+)
+
+// cargoPackage is one of Cargo.lock.
+type cargoPackage struct {
+	Name, Version, Source, Checksum string
+
+	pos document.Pos
+}
+
+// defaultIndex is how a Cargo.lock names the registry that cargo's configuration calls crates-io.
+const defaultIndex = "registry+https://github.com/rust-lang/crates.io-index"
+
+func (s *Store) placeCargo(ctx context.Context, src recipe.Source, workspace *os.Root, l *Layout) error {
+	file, err := locate(src, workspace, "Cargo.lock")
+	if err != nil || file == "" {
+		return err
+	}
+	data, err := readLock(workspace, file)
+	if err != nil {
+		return err
+	}
+	packages, err := parseCargo(file, data)
+	if err != nil {
+		return err
+	}
+	var crates []cargoPackage
+	repositories := map[string][]cargoPackage{}
+	for _, p := range packages {
+		if strings.HasPrefix(p.Source, "git+") {
+			repositories[p.Source] = append(repositories[p.Source], p)
+		} else {
+			crates = append(crates, p)
+		}
+	}
+	manifest := filepath.Join(workspace.Name(), path.Dir(file), "Cargo.toml")
+	names, err := s.crateFiles(ctx, crates, manifest)
+	if err != nil {
+		return err
+	}
+	v := &vendor{ctx: ctx, store: s, dir: filepath.Join(l.Caches, cargoFolder), dry: l.Caches == "", sources: l.crates}
+	for i, p := range crates {
+		if err := v.crate(p, names[i]); err != nil {
+			return fmt.Errorf("%s: unpacking %s %s: %w", p.pos, p.Name, p.Version, err)
+		}
+	}
+	for _, source := range slices.Sorted(maps.Keys(repositories)) {
+		if err := v.repository(source, repositories[source]); err != nil {
+			return fmt.Errorf("%s: %w", repositories[source][0].pos, err)
+		}
+	}
+	if v.dry {
+		return nil
+	}
+	l.crates = v.sources
+	l.show(cargoConfig, filepath.Join(v.dir, "config"))
+	return v.configure()
+}
+
+// parseCargo reads a Cargo.lock. Packages of the program itself are left out.
+func parseCargo(file string, data []byte) ([]cargoPackage, error) {
+	var lock struct {
+		Package  []cargoPackage
+		Metadata map[string]any // of the first version: checksums by "checksum NAME VERSION (SOURCE)"
+	}
+	if err := toml.Unmarshal(data, &lock); err != nil {
+		var at *toml.DecodeError
+		if errors.As(err, &at) {
+			line, col := at.Position()
+			return nil, &document.Error{Pos: document.Pos{File: file, Line: line, Col: col}, Text: strings.TrimPrefix(at.Error(), "toml: ")}
+		}
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	places := tables(file, data, "[[package]]")
+	var errs document.ErrorList
+	var packages []cargoPackage
+	for i, p := range lock.Package {
+		if p.pos = (document.Pos{File: file}); i < len(places) {
+			p.pos = places[i]
+		}
+		if p.Source == "" {
+			continue
+		}
+		if p.Checksum == "" {
+			p.Checksum, _ = lock.Metadata[fmt.Sprintf("checksum %s %s (%s)", p.Name, p.Version, p.Source)].(string)
+		}
+		p.check(&errs)
+		packages = append(packages, p)
+	}
+	return packages, errs.Err()
+}
+
+// tables are the places of the lines that begin a table.
+func tables(file string, data []byte, header string) []document.Pos {
+	var places []document.Pos
+	n := 0
+	for line := range bytes.Lines(data) {
+		if n++; strings.HasPrefix(string(bytes.TrimSpace(line)), header) {
+			places = append(places, document.Pos{File: file, Line: n, Col: bytes.IndexByte(line, '[') + 1})
+		}
+	}
+	return places
+}
+
+func (p cargoPackage) check(errs *document.ErrorList) {
+	for _, s := range []string{p.Name, p.Version} {
+		if dotted(s) || strings.ContainsAny(s, "/\\\x00?#%\"\n") {
+			errs.Add(p.pos, "", "%q is no name or version of a crate", s)
+			return
+		}
+	}
+	if strings.ContainsAny(p.Source, "\"\\\n") {
+		errs.Add(p.pos, "", "%q is no source of a crate", p.Source)
+		return
+	}
+	kind, _, _ := strings.Cut(p.Source, "+")
+	switch kind {
+	case "git":
+		if _, commit, _ := strings.Cut(p.Source, "#"); !isHex(commit, 20) {
+			errs.Add(p.pos, "", "%s has no commit in %q", p.Name, p.Source)
+		}
+	case "registry", "sparse":
+		if !isHex(p.Checksum, 32) {
+			errs.Add(p.pos, "cargo generate-lockfile writes it", "%s has no checksum", p.Name)
+		}
+	default:
+		errs.Add(p.pos, "", "%s has the source %q: want registry+, sparse+ or git+ and an address", p.Name, p.Source)
+	}
+}
+
+// crateFiles fetches crates, and returns the paths in the store.
+func (s *Store) crateFiles(ctx context.Context, crates []cargoPackage, manifest string) ([]string, error) {
+	files := make([]locked, len(crates))
+	byWhat := map[string]cargoPackage{}
+	for i, p := range crates {
+		files[i] = locked{what: p.Name + " " + p.Version, pos: p.pos, want: Want{SHA256: p.Checksum}}
+		byWhat[files[i].what] = p
+	}
+	r := &cargoRegistries{store: s, manifest: manifest, templates: map[string]func() (string, error){}}
+	return s.lockedFiles(ctx, files, func(ctx context.Context, f locked) ([]string, error) {
+		return r.addresses(ctx, byWhat[f.what])
+	})
+}
+
+// cargoRegistries knows where the registries of a Cargo.lock have their crates.
+type cargoRegistries struct {
+	store    *Store
+	manifest string
+
+	once      sync.Once
+	config    cargoSettings
+	err       error
+	mu        sync.Mutex
+	templates map[string]func() (string, error) // by registry
+	fetched   string                            // the folder that cargo has fetched into
+}
+
+// cargoSettings is what cargo's configuration on this machine says of registries.
+type cargoSettings struct {
+	Source map[string]struct {
+		Registry    string
+		ReplaceWith string `toml:"replace-with"`
+	}
+	Registries map[string]struct{ Index string }
+}
+
+func (r *cargoRegistries) addresses(ctx context.Context, p cargoPackage) ([]string, error) {
+	if r.once.Do(r.readConfig); r.err != nil {
+		return nil, r.err
+	}
+	index := r.config.replaced(p.Source)
+	if !strings.HasPrefix(index, "sparse+") {
+		return r.byCargo(ctx, p)
+	}
+	r.mu.Lock()
+	ask, ok := r.templates[index]
+	if !ok {
+		ask = sync.OnceValues(func() (string, error) { return r.store.crateTemplate(ctx, strings.TrimPrefix(index, "sparse+")) })
+		r.templates[index] = ask
+	}
+	r.mu.Unlock()
+	template, err := ask()
+	if err != nil {
+		return nil, err
+	}
+	return []string{crateAddress(template, p)}, nil
+}
+
+// home is the folder of cargo's own files on this machine.
+func (s *Store) cargoHome() string {
+	if dir := s.variable("CARGO_HOME"); dir != "" {
+		return dir
+	}
+	return filepath.Join(s.variable("HOME"), ".cargo")
+}
+
+func (r *cargoRegistries) readConfig() {
+	for _, name := range []string{"config.toml", "config"} {
+		file := filepath.Join(r.store.cargoHome(), name)
+		data, err := os.ReadFile(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = toml.Unmarshal(data, &r.config)
+		}
+		if err != nil {
+			r.err = fmt.Errorf("reading cargo's configuration %s: %w", file, err)
+		}
+		return
+	}
+}
+
+// replaced is the registry to ask for what a Cargo.lock has of a source.
+func (c cargoSettings) replaced(source string) string {
+	name := ""
+	if source == defaultIndex {
+		name = "crates-io"
+	}
+	for n, s := range c.Source {
+		if name == "" && s.Registry != "" && (s.Registry == source || "registry+"+s.Registry == source) {
+			name = n
+		}
+	}
+	for range len(c.Source) + 1 {
+		s, known := c.Source[name]
+		switch {
+		case known && s.ReplaceWith != "":
+			name = s.ReplaceWith
+		case known && s.Registry != "":
+			return s.Registry
+		case c.Registries[name].Index != "":
+			return c.Registries[name].Index
+		default:
+			return source
+		}
+	}
+	return source
+}
+
+// crateTemplate asks a sparse index where its crates are.
+func (s *Store) crateTemplate(ctx context.Context, index string) (string, error) {
+	data, _, err := s.ask(ctx, strings.TrimSuffix(index, "/")+"/config.json", "application/json")
+	if err != nil {
+		return "", fmt.Errorf("asking registry %s: %w", redacted(index), err)
+	}
+	var config struct{ DL string }
+	if err := json.Unmarshal(data, &config); err != nil {
+		return "", fmt.Errorf("asking registry %s: %w", redacted(index), err)
+	}
+	return config.DL, nil
+}
+
+// crateAddress fills in a registry's template.
+func crateAddress(template string, p cargoPackage) string {
+	lower := strings.ToLower(p.Name)
+	address := strings.NewReplacer("{crate}", p.Name, "{version}", p.Version, "{sha256-checksum}", p.Checksum,
+		"{prefix}", cratePrefix(p.Name), "{lowerprefix}", cratePrefix(lower)).Replace(template)
+	if address == template {
+		address = strings.TrimSuffix(template, "/") + "/" + p.Name + "/" + p.Version + "/download"
+	}
+	return address
+}
+
+// cratePrefix is the folder of a crate in an index.
+func cratePrefix(name string) string {
+	switch n := len(name); {
+	case n <= 2:
+		return strconv.Itoa(n)
+	case n == 3:
+		return "3/" + name[:1]
+	}
+	return name[:2] + "/" + name[2:4]
+}
+
+// byCargo has the cargo of this machine fetch what the program needs, and says where it has put a crate. It runs in a
+// folder of its own, so that no configuration that came with the program is in force.
+func (r *cargoRegistries) byCargo(ctx context.Context, p cargoPackage) ([]string, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.fetched == "" {
+		if _, err := exec.LookPath("cargo"); err != nil {
+			return nil, fmt.Errorf("the index of its registry is not sparse, and there is no cargo here to ask: install cargo, or name a sparse one in %s",
+				filepath.Join(r.store.cargoHome(), "config.toml"))
+		}
+		home := filepath.Join(r.store.Dir, "cargo")
+		if err := os.MkdirAll(home, 0o755); err != nil {
+			return nil, err
+		}
+		if err := r.store.cargoFetch(ctx, home, r.manifest); err != nil {
+			return nil, err
+		}
+		r.fetched = home
+	}
+	found, err := filepath.Glob(filepath.Join(r.fetched, "registry", "cache", "*", p.Name+"-"+p.Version+".crate"))
+	if err != nil {
+		return nil, err
+	}
+	for i, name := range found {
+		found[i] = (&url.URL{Scheme: "file", Path: name}).String()
+	}
+	return found, nil
+}
+
+func (s *Store) cargoFetch(ctx context.Context, home, manifest string) error {
+	dir, err := os.MkdirTemp("", "cargo-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	cmd := exec.CommandContext(ctx, "cargo", "fetch", "--locked", "--quiet", "--manifest-path", manifest)
+	cmd.Dir = dir
+	cmd.Env = s.Environ
+	if cmd.Env == nil {
+		cmd.Env = os.Environ()
+	}
+	// What the person configured is in force although cargo's files go elsewhere.
+	for _, name := range []string{"config.toml", "config", "credentials.toml"} {
+		link := filepath.Join(home, name)
+		if err := os.Remove(link); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if own := filepath.Join(s.cargoHome(), name); exists(own) {
+			if err := os.Symlink(own, link); err != nil {
+				return err
+			}
+		}
+	}
+	cmd.Env = append(cmd.Env, "CARGO_HOME="+home)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("cargo fetch: %w: %s", err, lastLines(string(out), 5))
+	}
+	return nil
+}
+
+// ask gets a small answer from a server.
+func (s *Store) ask(ctx context.Context, uri, accept string) (data []byte, kind string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, stall)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, uri, nil)
+	if err != nil {
+		return nil, "", err
+	}
+	req.Header.Set("Accept", accept)
+	client := s.HTTP
+	if client == nil {
+		client = http.DefaultClient
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, "", err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, "", &finalError{resp.Status}
+	}
+	data, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	return data, resp.Header.Get("Content-Type"), err
+}
+
+// maxAnswer bounds what a server can make us keep in memory.
+const maxAnswer = 64 << 20
+
+// vendor is the folder of crates on its way.
+type vendor struct {
+	ctx     context.Context
+	store   *Store
+	dir     string
+	dry     bool     // only fetch
+	sources []string // those that have a folder
+}
+
+// folder is where the crates of a source are.
+func (v *vendor) folder(source string) string {
+	i := slices.Index(v.sources, source)
+	if i < 0 {
+		i = len(v.sources)
+		v.sources = append(v.sources, source)
+	}
+	return filepath.Join(v.dir, strconv.Itoa(i))
+}
+
+// crate unpacks a crate of a registry.
+func (v *vendor) crate(p cargoPackage, file string) error {
+	if v.dry {
+		return nil
+	}
+	dir := filepath.Join(v.folder(p.Source), p.Name+"-"+p.Version)
+	if exists(dir) {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if _, err := unpack(v.ctx, file, root, 1); err != nil {
+		return err
+	}
+	return writeChecksum(dir, p.Checksum)
+}
+
+// writeChecksum says that a crate is what its checksum says, and nothing of its files: those are the store's to verify.
+func writeChecksum(dir, checksum string) error {
+	text := map[string]any{"files": map[string]string{}}
+	if checksum != "" {
+		text["package"] = checksum
+	}
+	data, err := json.Marshal(text)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, ".cargo-checksum.json"), data, 0o644)
+}
+
+// repository puts the crates that are wanted from a git commit into a folder of their own.
+func (v *vendor) repository(source string, wanted []cargoPackage) error {
+	address, commit, _ := strings.Cut(strings.TrimPrefix(source, "git+"), "#")
+	address, query, _ := strings.Cut(address, "?")
+	src := recipe.Source{Kind: recipe.SourceGit, URI: address, Commit: commit, Submodules: true}
+	if q, err := url.ParseQuery(query); err == nil {
+		src.Branch, src.Tag = q.Get("branch"), q.Get("tag")
+	}
+	if v.dry {
+		_, err := v.store.commit(v.ctx, src)
+		return err
+	}
+	dir := v.folder(source)
+	tree := dir + ".tree"
+	if err := os.MkdirAll(tree, 0o755); err != nil {
+		return err
+	}
+	defer os.RemoveAll(tree)
+	root, err := os.OpenRoot(tree)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if _, err := v.store.placeCommit(v.ctx, src, root); err != nil {
+		return err
+	}
+	return takeCrates(root.FS(), dir, address, wanted)
+}
+
+// takeCrates copies crates out of the tree of a repository, and the manifest of the workspace that they are in.
+func takeCrates(tree fs.FS, dir, address string, wanted []cargoPackage) error {
+	manifests, err := findManifests(tree)
+	if err != nil {
+		return err
+	}
+	for _, p := range wanted {
+		at, ok := manifests[p.Name]
+		if !ok {
+			return fmt.Errorf("repository %s has no crate %s", address, p.Name)
+		}
+		sub, err := fs.Sub(tree, at)
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(dir, p.Name+"-"+p.Version)
+		if err := os.CopyFS(to, sub); err != nil {
+			return fmt.Errorf("taking crate %s out of %s: %w", p.Name, address, err)
+		}
+		if err := writeChecksum(to, ""); err != nil {
+			return err
+		}
+		if err := copyWorkspaceManifest(tree, at, dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// findManifests finds the folders of all crates of a tree, by name.
+func findManifests(tree fs.FS) (map[string]string, error) {
+	found := map[string]string{}
+	return found, fs.WalkDir(tree, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || path.Base(name) != "Cargo.toml" {
+			return err
+		}
+		data, err := fs.ReadFile(tree, name)
+		if err != nil {
+			return err
+		}
+		var manifest struct{ Package struct{ Name string } }
+		if toml.Unmarshal(data, &manifest) != nil || manifest.Package.Name == "" {
+			return nil // not one of those that are wanted, or cargo says what is wrong with it
+		}
+		if _, ok := found[manifest.Package.Name]; !ok {
+			found[manifest.Package.Name] = path.Dir(name)
+		}
+		return nil
+	})
+}
+
+// copyWorkspaceManifest copies the manifest of the workspace around a crate, from which it may inherit.
+func copyWorkspaceManifest(tree fs.FS, crate, dir string) error {
+	for at := crate; at != "."; {
+		at = path.Dir(at)
+		data, err := fs.ReadFile(tree, path.Join(at, "Cargo.toml"))
+		if err == nil && bytes.Contains(data, []byte("[workspace")) {
+			return os.WriteFile(filepath.Join(dir, "Cargo.toml"), data, 0o644)
+		}
+	}
+	return nil
+}
+
+// configure tells cargo where everything is.
+func (v *vendor) configure() error {
+	dir := filepath.Join(v.dir, "config")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	var b strings.Builder
+	b.WriteString("[net]\noffline = true\n")
+	for i, source := range v.sources {
+		fmt.Fprintf(&b, "\n%sreplace-with = \"fetched-%d\"\n", replacedSource(source), i)
+		fmt.Fprintf(&b, "\n[source.fetched-%d]\ndirectory = \"%s/%s/%d\"\n", i, recipe.CacheDir, cargoFolder, i)
+	}
+	return os.WriteFile(filepath.Join(dir, "config.toml"), []byte(b.String()), 0o644)
+}
+
+// replacedSource is a table of cargo's configuration that describes a source as Cargo.lock names it.
+func replacedSource(source string) string {
+	if source == defaultIndex {
+		return "[source.crates-io]\n"
+	}
+	kind, address, _ := strings.Cut(source, "+")
+	if kind == "sparse" {
+		address = source
+	}
+	if kind != "git" {
+		return fmt.Sprintf("[source.%q]\nregistry = %q\n", source, address)
+	}
+	address, _, _ = strings.Cut(address, "#")
+	repository, query, _ := strings.Cut(address, "?")
+	table := fmt.Sprintf("[source.%q]\ngit = %q\n", source, repository)
+	values, _ := url.ParseQuery(query)
+	for _, name := range []string{"branch", "rev", "tag"} {
+		if value := values.Get(name); value != "" {
+			table += fmt.Sprintf("%s = %q\n", name, value)
+		}
+	}
+	return table
+}
