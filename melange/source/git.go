@@ -1,7 +1,6 @@
 package source
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -31,26 +30,32 @@ import (
 type repository struct {
 	*git.Repository
 	commit plumbing.Hash
+	depth  int // how many commits of history are wanted: it alone, or the one before it too
 }
 
 // commit returns a repository that has the commit of a source. It fetches no
 // more of the history than the server makes it.
 func (s *Store) commit(ctx context.Context, src recipe.Source) (*repository, error) {
-	r, err := s.findCommit(ctx, src)
+	r, err := s.findIn(ctx, src, src.URI, 1)
 	if err != nil {
 		return nil, fmt.Errorf("getting commit %s of %s: %w", src.Commit, src.URI, err)
 	}
 	return r, nil
 }
 
-func (s *Store) findCommit(ctx context.Context, src recipe.Source) (*repository, error) {
-	if len(src.CherryPicks) > 0 {
-		return nil, errors.New("cherry-picks are not supported: make them patches of the recipe")
-	}
+// pickRepository returns a repository that has a commit to pick and the one before it. It is one of its own: a server
+// that was asked for single commits cannot be asked for more around them.
+func (s *Store) pickRepository(ctx context.Context, src recipe.Source, p recipe.CherryPick) (*repository, error) {
+	from := recipe.Source{Kind: recipe.SourceGit, URI: src.URI, Branch: p.Branch, Commit: p.Commit}
+	return s.findIn(ctx, from, src.URI+"\n"+p.Commit, 2)
+}
+
+// findIn returns the repository of a name in the store, with a commit and as much of its history as depth says.
+func (s *Store) findIn(ctx context.Context, src recipe.Source, name string, depth int) (*repository, error) {
 	if dir, ok := strings.CutPrefix(src.URI, "file://"); ok {
 		return openLocal(dir, src)
 	}
-	sum := sha256.Sum256([]byte(src.URI))
+	sum := sha256.Sum256([]byte(name))
 	dir := filepath.Join(s.Dir, "git", hex.EncodeToString(sum[:]))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
@@ -70,7 +75,7 @@ func (s *Store) findCommit(ctx context.Context, src recipe.Source) (*repository,
 	if err != nil {
 		return nil, err
 	}
-	r := &repository{repo, plumbing.NewHash(src.Commit)}
+	r := &repository{repo, plumbing.NewHash(src.Commit), depth}
 	if src.Commit != "" && r.has() {
 		return r, nil
 	}
@@ -86,7 +91,7 @@ func openLocal(dir string, src recipe.Source) (*repository, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &repository{repo, plumbing.NewHash(src.Commit)}
+	r := &repository{repo, plumbing.NewHash(src.Commit), 1}
 	if src.Commit == "" {
 		name := plumbing.HEAD
 		if src.Tag != "" {
@@ -107,7 +112,10 @@ func openLocal(dir string, src recipe.Source) (*repository, error) {
 }
 
 func (r *repository) has() bool {
-	_, err := r.CommitObject(r.commit)
+	c, err := r.CommitObject(r.commit)
+	if err == nil && r.depth > 1 && c.NumParents() > 0 {
+		_, err = c.Parent(0)
+	}
 	return err == nil
 }
 
@@ -127,7 +135,7 @@ func (r *repository) fetch(ctx context.Context, src recipe.Source) error {
 		r.commit = hash
 	}
 	var errs []error
-	for _, o := range fetchOptions(r.commit.String(), src) {
+	for _, o := range fetchOptions(r.commit.String(), src, r.depth) {
 		err := remote.FetchContext(ctx, o)
 		if err != nil && !errors.Is(err, git.NoErrAlreadyUpToDate) {
 			errs = append(errs, err)
@@ -143,12 +151,12 @@ func (r *repository) fetch(ctx context.Context, src recipe.Source) error {
 }
 
 // fetchOptions are the ways to ask for a commit, the narrowest first.
-func fetchOptions(commit string, src recipe.Source) []*git.FetchOptions {
+func fetchOptions(commit string, src recipe.Source, depth int) []*git.FetchOptions {
 	spec := func(from string) config.RefSpec {
 		return config.RefSpec("+" + from + ":refs/sources/" + path.Base(from))
 	}
 	ways := []*git.FetchOptions{
-		{RefSpecs: []config.RefSpec{config.RefSpec(commit + ":refs/sources/" + commit)}, Depth: 1, Tags: git.NoTags},
+		{RefSpecs: []config.RefSpec{config.RefSpec(commit + ":refs/sources/" + commit)}, Depth: depth, Tags: git.NoTags},
 	}
 	if src.Tag != "" {
 		ways = append(ways, &git.FetchOptions{RefSpecs: []config.RefSpec{spec("refs/tags/" + src.Tag)}, Depth: 1, Tags: git.NoTags})
@@ -275,6 +283,11 @@ func (s *Store) placeCommit(ctx context.Context, src recipe.Source, dir *os.Root
 	if err := w.tree(c.TreeHash, ""); err != nil {
 		return time.Time{}, fmt.Errorf("writing commit %s of %s: %w", r.commit, src.URI, err)
 	}
+	for _, p := range src.CherryPicks {
+		if err := w.pick(p); err != nil {
+			return time.Time{}, fmt.Errorf("picking commit %s of %s: %w", p.Commit, src.URI, err)
+		}
+	}
 	return w.time, nil
 }
 
@@ -376,13 +389,7 @@ func (c *checkout) entry(e object.TreeEntry, name string) error {
 	if err := c.dir.RemoveAll(name); err != nil {
 		return err
 	}
-	switch e.Mode {
-	case filemode.Symlink:
-		return c.dir.Symlink(string(data), name)
-	case filemode.Executable:
-		return writeInto(c.dir, name, 0o755, c.time, bytes.NewReader(data))
-	}
-	return writeInto(c.dir, name, 0o644, c.time, bytes.NewReader(data))
+	return c.write(name, version{true, e.Mode, data})
 }
 
 // wanted reports whether a path is in a sparse checkout: the folders asked for

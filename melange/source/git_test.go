@@ -314,3 +314,65 @@ func TestRelativeURL(t *testing.T) {
 		}
 	}
 }
+
+// TestCherryPicks: commits of another branch are brought to the files of an older one, in turn.
+func TestCherryPicks(t *testing.T) {
+	dir := t.TempDir()
+	repo, err := git.PlainInit(dir, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	commit := func(message string, files map[string]string) string {
+		for name, text := range files {
+			if text == "" {
+				os.Remove(filepath.Join(dir, name))
+				continue
+			}
+			writeFile(t, filepath.Join(dir, name), text)
+		}
+		w, err := repo.Worktree()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.AddWithOptions(&git.AddOptions{All: true}); err != nil {
+			t.Fatal(err)
+		}
+		hash, err := w.Commit(message, &git.CommitOptions{Author: &author})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return hash.String()
+	}
+	text := strings.Split("one two three four five six seven eight nine ten", " ")
+	with := func(i int, word string) string {
+		text[i] = word
+		return strings.Join(text, "\n") + "\n"
+	}
+	base := commit("release", map[string]string{"words": with(0, "one"), "gone/x": "x", "kept": "k"})
+	commit("not wanted", map[string]string{"words": with(9, "TEN"), "other": "o"})
+	first := commit("a fix", map[string]string{"words": with(1, "TWO"), "new/file": "n", "gone/x": ""})
+	second := commit("another", map[string]string{"words": with(4, "FIVE"), "new/file": "nn"})
+	clash := commit("a clash", map[string]string{"other": "oo"})
+
+	address, _ := gitServer(t, dir)
+	for _, uri := range []string{"file://" + dir, address} {
+		src := recipe.Source{Kind: recipe.SourceGit, URI: uri, Commit: base, Branch: "master", Directory: "."}
+		for _, c := range []string{first, second} {
+			src.CherryPicks = append(src.CherryPicks, recipe.CherryPick{Branch: "master", Commit: c, Comment: "needed"})
+		}
+		workspace := t.TempDir()
+		if _, err := testStore(t).Prepare(t.Context(), []recipe.Source{src}, workspace, ""); err != nil {
+			t.Fatal(err)
+		}
+		want := "kept -rw-r--r-- \"k\"\nnew drwxr-xr-x\nnew/file -rw-r--r-- \"nn\"\n" +
+			"words -rw-r--r-- \"one\\nTWO\\nthree\\nfour\\nFIVE\\nsix\\nseven\\neight\\nnine\\nten\\n\"\n"
+		if got := list(t, workspace); got != want {
+			t.Errorf("%s: picked\n%s\nwant\n%s", uri, got, want)
+		}
+		src.CherryPicks = []recipe.CherryPick{{Commit: clash}}
+		_, err := testStore(t).Prepare(t.Context(), []recipe.Source{src}, t.TempDir(), "")
+		if err == nil || !strings.Contains(err.Error(), "picking commit "+clash) || !strings.HasSuffix(err.Error(), "other: it is changed by the commit, and not there") {
+			t.Errorf("%s: a commit that does not apply: error %v", uri, err)
+		}
+	}
+}

@@ -342,6 +342,11 @@ func (s *Store) get(ctx context.Context, src recipe.Source) error {
 		_, err = s.File(ctx, src)
 	case recipe.SourceGit:
 		_, err = s.commit(ctx, src)
+		for _, p := range src.CherryPicks {
+			if err == nil {
+				_, err = s.pickRepository(ctx, src, p)
+			}
+		}
 	case recipe.SourceModule:
 		_, err = s.module(ctx, src)
 	default:
