@@ -211,7 +211,12 @@ func (f *file) writeSection(b []byte, s *section) {
 	f.order.PutUint32(b[8+4*w:], s.link)
 	f.order.PutUint32(b[12+4*w:], s.info)
 	f.putAddress(b[16+4*w:], s.align)
-	f.putAddress(b[16+5*w:], s.entry)
+	entry := s.entry
+	switch s.kind {
+	case elf.SHT_INIT_ARRAY, elf.SHT_FINI_ARRAY, elf.SHT_PREINIT_ARRAY: // old linkers do not say that it is addresses
+		entry = uint64(w)
+	}
+	f.putAddress(b[16+5*w:], entry)
 }
 
 func (f *file) readNames(index uint32) error {

@@ -126,7 +126,7 @@ func (f *file) write() ([]byte, error) {
 		f.moveSegments(out, blocks)
 	}
 	count := 0
-	for _, i := range f.placing() {
+	for _, i := range f.sequence() {
 		s := &f.sections[i]
 		count++
 		if i == 0 {
@@ -157,21 +157,6 @@ func (f *file) write() ([]byte, error) {
 	return out, f.writeHeader(out, start, count)
 }
 
-// placing is the order of the sections in the file: names and symbols are the last.
-func (f *file) placing() []int {
-	var order, last []int
-	for i := range f.sections {
-		switch s := &f.sections[i]; {
-		case s.dropped:
-		case s.rewritten && s.kind != elf.SHT_GROUP && !relocations(s):
-			last = append(last, i)
-		default:
-			order = append(order, i)
-		}
-	}
-	return append(order, last...)
-}
-
 // maxAlign is the largest page there is. What is not loaded is not aligned to more.
 const maxAlign = 1 << 16
 
@@ -190,13 +175,36 @@ func pad(b []byte, align uint64) []byte {
 
 // number gives the sections that stay their new numbers.
 func (f *file) number() {
-	next := uint32(0)
+	for next, i := range f.sequence() {
+		f.sections[i].index = uint32(next)
+	}
+}
+
+// sequence is the sections that stay: as they were, but that symbols, their names, and the names of sections are the last
+// ones, as binutils writes them.
+func (f *file) sequence() []int {
+	var all []int
+	late := make([]int, len(f.sections)) // how late a section comes
 	for i := range f.sections {
-		if s := &f.sections[i]; !s.dropped {
-			s.index = next
-			next++
+		s := &f.sections[i]
+		if s.dropped {
+			continue
+		}
+		all = append(all, i)
+		switch {
+		case s.allocated():
+		case s.kind == elf.SHT_SYMTAB:
+			late[i] = 1
+			if names := s.link; names != 0 && names < uint32(len(f.sections)) && !f.sections[names].allocated() {
+				late[names] = 3
+			}
+		case s.kind == elf.SHT_SYMTAB_SHNDX:
+			late[i] = 2
 		}
 	}
+	late[f.names] = 4
+	slices.SortStableFunc(all, func(a, b int) int { return late[a] - late[b] })
+	return all
 }
 
 // renumber is the new number of a section; 0 when it is gone.
