@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -17,15 +18,16 @@ import (
 // hierarchy of the old kind. Nil where the caller may not make any; then only the agent watches.
 //
 // The limits leave room for the agent itself, which stops a command at the exact mark: what it must have to do that,
-// a bomb must not have used up before.
+// a bomb must not have used up before. It must not have to compete with more of them than the limit, either.
 type cgroup struct {
-	dirs     []string
+	dirs []string
+
+	mu       sync.Mutex
 	counters []counter
 }
 
 const (
 	agentMemory = 64 << 20
-	burstTasks  = 4096    // more than can be forked between two looks of the watch
 	cpuPeriod   = 100_000 // microseconds
 	groupPrefix = "sandbox-"
 )
@@ -35,6 +37,7 @@ type knob struct {
 	controller  string
 	file, value string
 	event       counter // counts how often the limit was met
+	optional    bool    // not every kernel has it
 }
 
 // counter is a line "name number" of a file, and the number that was seen last.
@@ -47,18 +50,23 @@ type counter struct {
 func knobs(l Limits, unified bool) []knob {
 	var all []knob
 	if l.Memory > 0 {
-		k := knob{"memory", "memory.max", strconv.FormatInt(l.Memory+agentMemory, 10), counter{"memory.events", "oom_kill", causeMemory, 0}}
+		k := knob{controller: "memory", file: "memory.max", value: strconv.FormatInt(l.Memory+agentMemory, 10),
+			event: counter{file: "memory.events", name: "oom_kill", cause: causeMemory}}
 		if !unified {
 			k.file, k.event.file = "memory.limit_in_bytes", "memory.oom_control"
 		}
 		all = append(all, k)
+		if unified { // what is over must not go to the disk instead
+			all = append(all, knob{controller: "memory", file: "memory.swap.max", value: "0", optional: true})
+		}
 	}
 	if l.Pids > 0 {
-		all = append(all, knob{"pids", "pids.max", strconv.Itoa(l.Pids + burstTasks), counter{"pids.events", "max", causePids, 0}})
+		all = append(all, knob{controller: "pids", file: "pids.max", value: strconv.Itoa(l.Pids + agentTasks),
+			event: counter{file: "pids.events", name: "max", cause: causePids}})
 	}
 	if l.CPU > 0 {
 		quota := max(int64(l.CPU*cpuPeriod), 1000)
-		k := knob{"cpu", "cpu.max", fmt.Sprintf("%d %d", quota, cpuPeriod), counter{}}
+		k := knob{controller: "cpu", file: "cpu.max", value: fmt.Sprintf("%d %d", quota, cpuPeriod)}
 		if !unified {
 			k.file, k.value = "cpu.cfs_quota_us", strconv.FormatInt(quota, 10) // the period is the default
 		}
@@ -143,7 +151,8 @@ func (g *cgroup) make(parent string, pid int, wanted []knob) bool {
 		return false
 	}
 	for _, k := range wanted {
-		if err := os.WriteFile(filepath.Join(dir, k.file), []byte(k.value), 0o644); err != nil {
+		err := os.WriteFile(filepath.Join(dir, k.file), []byte(k.value), 0o644)
+		if err != nil && !(k.optional && errors.Is(err, fs.ErrPermission)) { // the kernel has no folder for new files
 			os.Remove(dir)
 			return false
 		}
@@ -178,6 +187,8 @@ func (g *cgroup) cause(l Limits) string {
 	if g == nil {
 		return ""
 	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	why := ""
 	for i := range g.counters {
 		c := &g.counters[i]

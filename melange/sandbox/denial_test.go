@@ -103,7 +103,12 @@ func TestDenied(t *testing.T) {
 		{"the agent's memory, to write", "writevm 1", eperm},
 		{"a copy of the agent's open file", "borrow 1 3", eperm},
 		{"the limits of the agent", "prlimit 1", eperm}, {"the processors of the agent", "affinity 1", eperm},
-		{"the priority of the agent", "nice 1", eperm},
+		{"the priority of the agent", "nice 1", eperm}, {"the agent's turn at disks", "ionice 1", eperm},
+		{"the limits of the agent, by a thread", "agents prlimit", "none of"}, {"the processors of the agent's threads", "agents affinity", "none of"},
+		{"the priority of the agent's threads", "agents nice", "none of"}, {"their turn at disks", "agents ionice", "none of"},
+		{"the priority of all of the user's", "nice-user", eperm}, {"their turn at disks, all at once", "ionice-user", eperm},
+		{"when the agent is killed for memory", "append /proc/1/oom_score_adj", erofs}, {"what the agent's cores have", "append /proc/1/coredump_filter", erofs},
+		{"what the agent has touched", "append /proc/1/clear_refs", erofs}, {"the name of a thread of the agent", "append /proc/1/task/1/comm", erofs},
 		{"the host's process in its folder of /proc", "ls /proc/" + pid, enoent},
 
 		{"mount", "mount", eperm}, {"umount", "umount", eperm}, {"pivot_root", "pivot_root", eperm},
@@ -149,6 +154,9 @@ func TestDenied(t *testing.T) {
 			}
 			if !oneOf(out, tc.want) {
 				t.Errorf("got %q, want %q", out, tc.want)
+			}
+			if strings.Contains(out, "none of 0") {
+				t.Error("the agent's threads were not found")
 			}
 		})
 	}
@@ -244,6 +252,7 @@ func TestAllowed(t *testing.T) {
 	for _, command := range []string{
 		"mkfifo /tmp/pipe", "inet", "write /dev/null x", "append /dev/full", "open /dev/urandom", "open /proc/cpuinfo", "open /proc/meminfo",
 		"open /proc/sys/kernel/osrelease", "ls /proc/self/fd", "unshare " + strconv.Itoa(unix.CLONE_FILES), "write /dev/shm/x x", "write /file x", "rm /bin/none",
+		"child prlimit", "child affinity", "child nice", "child ionice", "prlimit 0", "affinity 0", "nice 0", "write /proc/self/oom_score_adj 800",
 	} {
 		expect(t, a, strings.Fields(command)...)
 	}

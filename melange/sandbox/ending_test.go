@@ -37,7 +37,6 @@ func TestEndings(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			a := start(t, Sandbox{Limits: tc.limits})
-			begin := time.Now()
 			_, err := probe(t, a, strings.Fields(tc.command)...)
 			var exit *ExitError
 			switch {
@@ -45,9 +44,6 @@ func TestEndings(t *testing.T) {
 				t.Errorf("got %v", err)
 			case tc.want != "" && (!errors.As(err, &exit) || exit.Error() != tc.want):
 				t.Errorf("got %v, want %q", err, tc.want)
-			}
-			if d := time.Since(begin); d > 20*time.Second {
-				t.Errorf("took %v", d)
 			}
 			a.limits = Limits{} // a busy machine may need longer than this test wants to wait
 			expect(t, a, "echo", "the environment goes on")
@@ -157,7 +153,8 @@ const victimVariable = "SANDBOX_TEST_VICTIM"
 // TestLostCaller: when the caller is killed, so is everything it started, and nothing stays mounted.
 func TestLostCaller(t *testing.T) {
 	if dir := os.Getenv(victimVariable); dir != "" {
-		a, err := (&Sandbox{Layers: []string{probeLayer(native)}, Mounts: []Mount{{Source: dir, Target: "/out"}}}).Start(t.Context())
+		s := Sandbox{Layers: []string{probeLayer(native)}, Mounts: []Mount{{Source: dir, Target: "/out"}}, Limits: Limits{Pids: 1000}}
+		a, err := s.Start(t.Context())
 		must(t, err)
 		a.Run(t.Context(), Command{Args: []string{"/bin/probe", "beat", "/out/beat"}})
 		return

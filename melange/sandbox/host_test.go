@@ -111,7 +111,7 @@ func TestUnifiedGroup(t *testing.T) {
 		t.Fatalf("made %v", g.dirs)
 	}
 	for name, want := range map[string]string{
-		"memory.max": "1140850688", "pids.max": "4196", "cpu.max": "150000 100000", "cgroup.procs": "4711",
+		"memory.max": "1140850688", "pids.max": "164", "cpu.max": "150000 100000", "cgroup.procs": "4711",
 	} {
 		if data, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(data) != want {
 			t.Errorf("%s: %q, %v", name, data, err)

@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// listener answers what one filter asks: the chown calls of its commands.
+// listener answers what one filter asks: the chown calls of its commands, and whether a process is one that they may
+// change.
 type listener struct {
 	filter    int      // where questions come from
 	proc      *os.File // /proc inside
@@ -86,13 +87,31 @@ func (l listener) ioctl(request uintptr, p unsafe.Pointer) unix.Errno {
 
 func (l listener) judge(q *question) verdict {
 	v := verdict{ID: q.ID}
-	err := l.chown(q)
+	err := l.answer(q)
 	if err == errAsKernel {
 		v.Flags = unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE
 	} else if errno := unix.Errno(0); errors.As(err, &errno) {
 		v.Error = -int32(errno)
 	}
 	return v
+}
+
+func (l listener) answer(q *question) error {
+	for _, c := range processCalls {
+		if int32(c.number) == q.Number {
+			return l.change(uint32(q.Args[c.argument]))
+		}
+	}
+	return l.chown(q)
+}
+
+// change leaves it to the kernel who may change a thread, unless it is one of the agent's.
+func (l listener) change(thread uint32) error {
+	var s unix.Stat_t
+	if err := unix.Fstatat(int(l.proc.Fd()), fmt.Sprintf("1/task/%d", thread), &s, 0); err != unix.ENOENT {
+		return unix.EPERM
+	}
+	return errAsKernel
 }
 
 // chown does the call. Whatever is wrong with it the kernel says better: it comes to the path before the owner.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 const given = "/home/build/out" // where files are given away
@@ -152,7 +154,7 @@ func TestOwnersRefused(t *testing.T) {
 		{"chown-far 197609 197609 /proc/1/exe", "permission denied"},
 		{"chown-far 197609 197609 /proc/1/fd/3", "permission denied"},
 		{"chown-far 197609 197609 /proc/1/root/home/build/out/file", "permission denied"},
-		{"chown 197609 197609 /proc/1/oom_score_adj", "invalid argument|not permitted"},
+		{"chown 197609 197609 /proc/1/oom_score_adj", "invalid argument|not permitted|read-only"},
 	} {
 		out, err := probeAs(t.Context(), a, Command{Args: strings.Fields(tc.command), Dir: given})
 		if err == nil || !oneOf(out, tc.want) {
@@ -283,5 +285,84 @@ func TestOwnStreams(t *testing.T) {
 	out, err := probe(t, a, "append", "/dev/stdout")
 	if err != nil || out != "opened /dev/stdout" {
 		t.Errorf("got %q, %v", out, err)
+	}
+}
+
+// unheardVariable makes TestUnheard the caller whom the kernel gives no listener.
+const unheardVariable = "SANDBOX_TEST_UNHEARD"
+
+// TestUnheard: where nobody can listen to system calls, or somebody outside does already, all is as ever but for files
+// that are to be given to ids which there are not.
+func TestUnheard(t *testing.T) {
+	if os.Getenv(unheardVariable) != "" {
+		testUnheard(t)
+		return
+	}
+	refuse := func(e syscall.Errno) []unix.SockFilter {
+		var p program
+		p.load(dataNumber)
+		p.call(unix.SYS_SECCOMP, 1, func(p *program) { p.ifAny(unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, errno(e)) })
+		p.end(unix.SECCOMP_RET_ALLOW)
+		return p
+	}
+	var nothing program
+	nothing.end(unix.SECCOMP_RET_ALLOW)
+	for _, tc := range []struct {
+		name   string
+		filter []unix.SockFilter
+		flags  uintptr
+	}{
+		{"unknown to the kernel", refuse(unix.EINVAL), 0},
+		{"forbidden", refuse(unix.EPERM), 0},
+		{"there is one", nothing, unix.SECCOMP_FILTER_FLAG_NEW_LISTENER},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			thread, err := newLauncher(func() error {
+				if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+					return err
+				}
+				listener, errno := setFilter(tc.filter, tc.flags)
+				if errno != 0 {
+					return errno
+				}
+				if listener > 0 {
+					t.Cleanup(func() { unix.Close(listener) })
+				}
+				return nil
+			})
+			must(t, err)
+			defer close(thread)
+			cmd := exec.Command("/proc/self/exe", "-test.run=^TestUnheard$")
+			cmd.Env = append(os.Environ(), unheardVariable+"=1", probesVariable+"="+probes)
+			var out []byte
+			thread.do(func() { out, err = cmd.CombinedOutput() })
+			if err != nil {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
+	}
+}
+
+func testUnheard(t *testing.T) {
+	a := givingAgent(t, Sandbox{})
+	script := "write a x ; chown 0 0 a ; write b x ; chmod 4755 b"
+	want := []string{"a 644 0:0", "b 4755 0:0"}
+	if idCount() > 1 {
+		script, want[0] = strings.Replace(script, "0 0", "33 44", 1), "a 644 33:44"
+	}
+	if out, err := probeAs(t.Context(), a, Command{Args: strings.Fields(script), Dir: given}); err != nil {
+		t.Fatal(err, out)
+	}
+	for _, tc := range [][2]string{
+		{"chown 197609 197121 " + given + "/a", "invalid argument"},
+		{"prlimit 1", "not permitted"}, {"affinity 1", "not permitted"}, {"nice-user", "not permitted"}, {"mount", "not permitted"},
+	} {
+		if out, err := probe(t, a, strings.Fields(tc[0])...); err == nil || !strings.Contains(out, tc[1]) {
+			t.Errorf("%s: got %q, %v", tc[0], out, err)
+		}
+	}
+	expect(t, a, "child", "nice")
+	if diff := cmp.Diff(want, packaged(t, a)); diff != "" {
+		t.Error(diff)
 	}
 }

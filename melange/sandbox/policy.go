@@ -122,11 +122,13 @@ func (s *Sandbox) copies(target string) string {
 const resolverFile = "/etc/resolv.conf"
 
 // processes is /proc: of this environment's processes only, and with nothing to write to or to learn about
-// the machine beyond its processors and memory.
+// the machine beyond its processors and memory. Of the agent there is nothing to write to, either: commands are
+// the user whose files these are. (Its threads have folders as well, that are not listed and cannot be covered.
+// What commands can do there is to have the kernel kill it sooner or later than them when memory runs out.)
 func processes(emulators []operation) []operation {
 	p := []operation{{Do: doProc, Target: "/proc"}}
 	p = append(p, emulators...)
-	for _, name := range []string{"sys", "bus", "fs", "irq", "sysrq-trigger"} {
+	for _, name := range []string{"1", "sys", "bus", "fs", "irq", "sysrq-trigger"} {
 		p = append(p, operation{Do: doSeal, Target: "/proc/" + name})
 	}
 	for _, name := range []string{

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -36,6 +37,8 @@ func (a *Agent) Run(ctx context.Context, c Command) error {
 	r, why := a.await(ctx, s)
 	copyErr := s.finish()
 	switch {
+	case r == nil && why.cause != "" && a.reason.Load() == nil: // the kernel killed the agent for it as well
+		return &ExitError{Code: -1, Signal: syscall.SIGKILL, Cause: why.cause, err: why.err}
 	case r == nil:
 		return a.end
 	case r.Error != "":

@@ -38,12 +38,17 @@ var missing = []uintptr{
 	unix.SYS_IO_URING_SETUP, unix.SYS_IO_URING_ENTER, unix.SYS_IO_URING_REGISTER,
 }
 
-// agentArgument is, for calls that change how a process runs, the argument that says which. It is not to be the agent:
-// commands are the same user, whom the kernel would let.
-var agentArgument = []struct{ number, argument uint32 }{
+// processCalls change how a process or thread runs; the argument says which one, by its number or as 0 for the caller's
+// own. It is not to be the agent's: commands are the same user, whom the kernel would let.
+var processCalls = []struct{ number, argument uint32 }{
 	{unix.SYS_PRLIMIT64, 0}, {unix.SYS_SCHED_SETAFFINITY, 0}, {unix.SYS_SCHED_SETSCHEDULER, 0}, {unix.SYS_SCHED_SETPARAM, 0},
 	{unix.SYS_SCHED_SETATTR, 0}, {unix.SYS_SETPRIORITY, 1}, {unix.SYS_IOPRIO_SET, 1},
 }
+
+// userCalls are for all that a user runs, and so for the agent, when their first argument is this.
+var userCalls = []struct{ number, all uint32 }{{unix.SYS_SETPRIORITY, unix.PRIO_USER}, {unix.SYS_IOPRIO_SET, ioprioUser}}
+
+const ioprioUser = 3 // IOPRIO_WHO_USER of linux/ioprio.h
 
 // newestCall is the last system call that was considered for the lists above.
 const newestCall = unix.SYS_RSEQ_SLICE_YIELD
@@ -69,8 +74,8 @@ const (
 	dataArgs   = 16
 )
 
-// filter assembles the program that the kernel runs before each system call of a command. With owners it asks about
-// files that are to be given to an id which the namespace has not.
+// filter assembles the program that the kernel runs before each system call of a command. With owners somebody listens:
+// it asks about files that are to be given to an id which the namespace has not, and about changes to other processes.
 func filter(who identity, o *owners) []unix.SockFilter {
 	var p program
 	p.load(dataArch)
@@ -97,8 +102,16 @@ func filter(who identity, o *owners) []unix.SockFilter {
 	for _, nr := range missing {
 		p.ifEqual(uint32(nr), errno(unix.ENOSYS))
 	}
-	for _, c := range agentArgument {
-		p.call(c.number, c.argument, func(p *program) { p.ifEqual(1, errno(unix.EPERM)) })
+	for _, c := range userCalls {
+		p.call(c.number, 0, func(p *program) { p.ifEqual(c.all, errno(unix.EPERM)) })
+	}
+	for _, c := range processCalls {
+		p.call(c.number, c.argument, func(p *program) {
+			p.ifEqual(1, errno(unix.EPERM))
+			if o != nil { // the agent knows its other threads
+				p.unlessEqual(0, unix.SECCOMP_RET_USER_NOTIF)
+			}
+		})
 	}
 	p.call(unix.SYS_IOCTL, 1, func(p *program) {
 		for _, request := range deniedIoctls {

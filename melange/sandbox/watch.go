@@ -22,7 +22,7 @@ const (
 
 // usage is what all processes but the agent have, files in memory not counted.
 type usage struct {
-	anonymous int64 // bytes that are of no file
+	anonymous int64 // bytes that are of no file, in memory or where it is swapped to
 	shared    int64 // bytes of shared memory, some of it perhaps files in memory
 	tasks     int   // processes and threads
 }
@@ -86,14 +86,14 @@ func measure(process func(pid string) usage) (sum usage) {
 
 // quickly reads what the kernel has counted already. A process that is gone uses nothing.
 func quickly(pid string) usage {
-	f := readNumbers("/proc/"+pid+"/status", "RssAnon", "RssShmem", "Threads")
-	return usage{anonymous: f[0] << 10, shared: f[1] << 10, tasks: int(f[2])}
+	f := readNumbers("/proc/"+pid+"/status", "RssAnon", "VmSwap", "RssShmem", "Threads")
+	return usage{anonymous: (f[0] + f[1]) << 10, shared: f[2] << 10, tasks: int(f[3])}
 }
 
 // exactly has the kernel walk all pages, to count a page that several processes have once for all of them.
 func exactly(pid string) usage {
-	f := readNumbers("/proc/"+pid+"/smaps_rollup", "Pss_Anon", "Pss_Shmem")
-	return usage{anonymous: f[0] << 10, shared: f[1] << 10}
+	f := readNumbers("/proc/"+pid+"/smaps_rollup", "Pss_Anon", "SwapPss", "Pss_Shmem")
+	return usage{anonymous: (f[0] + f[1]) << 10, shared: f[2] << 10}
 }
 
 // readNumbers reads lines "name: number" of a file, with or without a unit; what is missing is 0. It is read for

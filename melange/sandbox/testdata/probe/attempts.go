@@ -34,6 +34,27 @@ func shareMemory(size int) error {
 	return err
 }
 
+// fillMemory fills a file that has no name and that nobody maps.
+func fillMemory() error {
+	fd, err := unix.MemfdCreate("hog", 0)
+	if err != nil {
+		return err
+	}
+	for block := make([]byte, 1<<20); ; {
+		if _, err := unix.Write(fd, block); err != nil {
+			return err
+		}
+	}
+}
+
+// ionice makes a process (1), or all of a user (3), idle about disks.
+func ionice(which, id int) error {
+	if _, _, errno := syscall.Syscall(unix.SYS_IOPRIO_SET, uintptr(which), uintptr(id), 3<<13); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
 func cpus() int { return runtime.NumCPU() }
 
 func self(args []string, wait bool) error {
@@ -204,6 +225,34 @@ var attempts = map[string]tool{
 		pid, _ := strconv.Atoi(args[0])
 		return unix.Setpriority(unix.PRIO_PROCESS, pid, 19)
 	},
+	"agents": func(args []string) error { // a tool with each thread of the agent as its argument, until one is let
+		found := 0
+		for thread := 2; thread < 200; thread++ {
+			status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", thread))
+			if err != nil || !strings.Contains(string(status), "\nTgid:\t1\n") {
+				continue
+			}
+			found++
+			if self([]string{args[0], strconv.Itoa(thread)}, true) == nil {
+				return nil
+			}
+		}
+		return fmt.Errorf("none of %d threads", found)
+	},
+	"child": func(args []string) error { // a tool with a child as its argument
+		cmd := exec.Command("/proc/self/exe", "sleep", "1h")
+		if err := cmd.Start(); err != nil {
+			return err
+		}
+		return self([]string{args[0], strconv.Itoa(cmd.Process.Pid)}, true)
+	},
+	"oom":       func(args []string) error { return os.WriteFile("/proc/"+args[0]+"/oom_score_adj", []byte("1000"), 0) },
+	"nice-user": func([]string) error { return unix.Setpriority(unix.PRIO_USER, 0, 19) },
+	"ionice": func(args []string) error {
+		id, _ := strconv.Atoi(args[0])
+		return ionice(1, id)
+	},
+	"ionice-user": func([]string) error { return ionice(3, 0) },
 	"mknod-disk": func(args []string) error {
 		return unix.Mknod(args[0], unix.S_IFBLK|0o666, int(unix.Mkdev(254, 0)))
 	},

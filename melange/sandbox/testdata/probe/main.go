@@ -205,6 +205,26 @@ var processes = map[string]tool{
 			}
 		}
 	},
+	"hog-unmapped": func([]string) error { return fillMemory() },
+	"threads": func(args []string) error { // n of them, that sleep
+		n, err := strconv.Atoi(args[0])
+		for range n {
+			go func() { runtime.LockOSThread(); select {} }()
+		}
+		time.Sleep(10 * time.Second)
+		return err
+	},
+	"burn": func(args []string) error { // two processors, if it may
+		d, err := time.ParseDuration(args[0])
+		end := time.Now().Add(d)
+		spin := func() {
+			for time.Now().Before(end) {
+			}
+		}
+		go spin()
+		spin()
+		return err
+	},
 	"bomb": func([]string) error {
 		for {
 			self([]string{"bomb"}, false)
