@@ -2,6 +2,7 @@ package scan
 
 import (
 	"bytes"
+	"debug/pe"
 	"encoding/binary"
 	"io"
 	"regexp"
@@ -37,37 +38,71 @@ func (s *scanner) kernel(e *filetree.Entry, f *file) error {
 	return nil
 }
 
-// kernelVersion reads the version out of an x86 boot image's header (see
-// Documentation/arch/x86/boot.rst: the offset at 0x20e counts from 0x200), or
-// out of the banner of any other image.
+// kernelVersion reads the version out of a kernel: an image that may be compressed as a whole, or the .linux section of a
+// unified kernel image.
 func kernelVersion(f *file) string {
-	head, err := f.head(0x210)
-	if err == nil && len(head) == 0x210 && bytes.Equal(head[0x202:0x206], []byte("HdrS")) {
-		at := int64(binary.LittleEndian.Uint16(head[0x20e:])) + 0x200
-		text := make([]byte, 128)
-		n, _ := f.ReadAt(text, at)
-		return string(versionPrefix.Find(text[:n]))
+	image := content(f)
+	if p, err := pe.NewFile(bytes.NewReader(image)); err == nil {
+		if section := p.Section(".linux"); section != nil {
+			if inner, err := section.Data(); err == nil {
+				image = content(&file{ReaderAt: bytes.NewReader(inner), size: int64(len(inner))})
+			}
+		}
 	}
-	if f.size < 1<<20 {
-		return "" // configuration, symbol map: not an image
-	}
-	return firstMatch(f, kernelBanner)
+	return imageVersion(image)
 }
+
+// imageVersion goes by an x86 boot image's header (see Documentation/arch/x86/boot.rst: the offset at 0x20e counts from
+// 0x200), or by the banner of any other image. Those of ARM unpack themselves: the banner is in what they hold in gzip.
+func imageVersion(image []byte) string {
+	if len(image) > 0x210 && bytes.Equal(image[0x202:0x206], []byte("HdrS")) {
+		at := min(int(binary.LittleEndian.Uint16(image[0x20e:]))+0x200, len(image))
+		return string(versionPrefix.Find(image[at:]))
+	}
+	if m := kernelBanner.FindSubmatch(image); m != nil {
+		return string(m[1])
+	}
+	for at, tries := 0, 0; tries < maxPayloads; tries++ {
+		i := bytes.Index(image[at:], gzipDeflate)
+		if i < 0 {
+			break
+		}
+		at += i
+		if r, err := gzip.NewReader(bytes.NewReader(image[at:])); err == nil {
+			payload, _ := io.ReadAll(io.LimitReader(r, maxKernel)) // what comes after it is no gzip
+			if m := kernelBanner.FindSubmatch(payload); m != nil {
+				return string(m[1])
+			}
+		}
+		at += len(gzipDeflate)
+	}
+	return ""
+}
+
+// gzipDeflate is how gzip begins; in an image it may stand by chance.
+var gzipDeflate = []byte{0x1f, 0x8b, 0x08}
+
+const maxPayloads = 64
 
 // firstMatch searches a file, unpacked when it is compressed.
 func firstMatch(f *file, what *regexp.Regexp) string {
-	r, err := unpacked(f)
-	if err != nil {
-		return ""
-	}
-	b, err := io.ReadAll(io.LimitReader(r, maxKernel))
-	if err != nil {
-		return ""
-	}
-	if m := what.FindSubmatch(b); m != nil {
+	if m := what.FindSubmatch(content(f)); m != nil {
 		return string(m[1])
 	}
 	return ""
+}
+
+// content is that of a file, unpacked when it is compressed; of one that is broken there is none.
+func content(f *file) []byte {
+	r, err := unpacked(f)
+	if err != nil {
+		return nil
+	}
+	b, err := io.ReadAll(io.LimitReader(r, maxKernel))
+	if err != nil {
+		return nil
+	}
+	return b
 }
 
 func unpacked(f *file) (io.Reader, error) {

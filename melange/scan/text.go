@@ -23,7 +23,7 @@ func (s *scanner) pkgconf(e *filetree.Entry, f *file) error {
 		return nil
 	}
 	module, err := parseModule(f)
-	if err != nil {
+	if err != nil || !module.described {
 		return err
 	}
 	if !slices.Contains(moduleDirs, path.Dir(e.Path)) {
@@ -38,7 +38,10 @@ func (s *scanner) pkgconf(e *filetree.Entry, f *file) error {
 }
 
 // A module is the part of a pkg-config file that concerns other modules.
-type module struct{ requires []string }
+type module struct {
+	described bool // it says what it is; else it is no such file, and pkg-config does not find it
+	requires  []string
+}
 
 var variable = regexp.MustCompile(`\$\{([A-Za-z0-9_.]+)\}`)
 
@@ -63,6 +66,8 @@ func parseModule(f *file) (module, error) {
 			continue
 		}
 		switch key {
+		case "Name", "Description", "Version":
+			m.described = true
 		case "Requires", "Requires.private", "Requires.internal":
 			m.requires = append(m.requires, moduleNames(value)...)
 		}

@@ -115,11 +115,11 @@ func TestGolden(t *testing.T) {
 		t.Errorf("the control section is %x, WriteControl says %x", got, sum)
 	}
 	golden := map[string]string{
-		"data":    "d4afc0686be954d92eaab133c1ac460d297f9fbec8c69bff9ec7698b910d25db",
-		"control": "f9147b76f3b9bfb4a5bd15c73f866bd2dd7443f8956eb4a8eb2c9422c0b50338",
+		"data":    "ec82bf5dc3985ef5372f70db40a46f48d37ad9ca0e2cc7055d2ee39608dbce72",
+		"control": "bc076d17aa9a7b411484fbb2757300622091b6c6b5cca82e0ca0b7d9217a44a6",
 		"tree":    "f6e5aa3ed812a039f8677a3ebc883de2fb91b22732d472baab0bf07ea4ecb901",
 		"content": "7c49d1f3460b4393ce25154c060671057c33069721aa83b4c5c53add0bcac35c",
-		"payload": "f64c72cec0d09df8fd282cddc5d66c01cdf8c0f36f74de3a9623c7335136f769",
+		"payload": "ef98b21af4eaff782896ce5eaab798d137c5b7b922415db932a68fc86600f5b8",
 	}
 	got := map[string]string{
 		"data":    info.Hash,

@@ -98,7 +98,17 @@ func (d *dataWriter) add(e *filetree.Entry) error {
 		return filetree.WriteEntry(d.tw, e, record(sha1.Sum([]byte(e.Link))))
 	}
 	d.tree.entry(e, "")
-	return filetree.WriteEntry(d.tw, e, nil)
+	h, err := filetree.Header(e, nil)
+	if err != nil {
+		return err
+	}
+	// A folder's name ends without a slash, as melange has it: its linters, and what else reads packages through apko's
+	// tarfs, do not find what is in a folder that is called otherwise.
+	h.Name = e.Path
+	if err := d.tw.WriteHeader(h); err != nil {
+		return fmt.Errorf("%s: %w", e.Path, err)
+	}
+	return nil
 }
 
 // maxBuffered is the size up to which a file's content is held in memory

@@ -21,6 +21,16 @@ func classOf(d difference) string {
 		return "capabilities in a subpackage"
 	case d.pkg == "quirks-1-r0.apk" && d.name == "usr/share/triplet" && d.what == "content":
 		return "variables in the environment"
+	case d.pkg == "scans-module-variables-4.5-r6.apk" && d.what == "field" && d.theirs == "":
+		return "variables of a module"
+	case d.what == "lint" && d.theirs == "found" && (d.name == "lddcheck" || d.name == "pkgconf"):
+		return "tests of a finished package"
+	case d.what == "lint" && d.pkg == "lints-debug-1-r0.apk" && d.name == "strip" && d.ours == "found":
+		return "sections for debuggers"
+	case d.what == "lint" && d.pkg == "lints-pythons-1-r0.apk" && strings.HasPrefix(d.name, "python/"):
+		return "several Pythons"
+	case d.what == "lint" && d.pkg == "lints-sbom-below-1-r0.apk" && d.name == "empty":
+		return "folders of bills of materials"
 	case d.what == "test" && d.name == "verdicts-not-the-owner" && d.theirs == string(failed):
 		return "user who owns the system"
 	case d.what == "field":
@@ -57,6 +67,12 @@ var known = map[string]string{
 	"subpackage with an if":        "theirs decides it with empty variables, and never makes the package",
 	"capabilities in a subpackage": "theirs forgets them",
 	"variables in the environment": "theirs leaves most as they are written",
+
+	"tests of a finished package":   "what a test does is no part of ours; when a package is built, the linters know",
+	"variables of a module":         "pkg-config expands them in Requires, theirs gives up",
+	"sections for debuggers":        "theirs looks for sections that nothing makes",
+	"several Pythons":               "theirs says it three times, ours once: python/multiple",
+	"folders of bills of materials": "theirs takes all below the folder for such bills",
 
 	"user who owns the system": "theirs has one id only, so that all files are the user's under whom a test runs",
 

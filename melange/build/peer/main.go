@@ -52,6 +52,7 @@ type comparison struct {
 	shared      []string // flags that both take, for builds
 	found       map[string][]difference
 	failing     []string // packages whose tests fail with both
+	findings    int      // of linters, by both
 }
 
 // shims is the recipe of the packages that only have other names.
@@ -133,7 +134,7 @@ func (c *comparison) prepare(ctx context.Context) error {
 	}
 	c.environment = []string{"--pipeline-dirs", filepath.Join(c.dir, "pipelines"), "-r", tools, "-r", repository, "-k", key + ".pub"}
 	c.shared = slices.Concat(c.environment, []string{
-		"--arch", "x86_64", "--signing-key", key, "--git-commit", strings.Repeat("0123456789", 4), "--lint-require", "dev",
+		"--arch", "x86_64", "--signing-key", key, "--git-commit", strings.Repeat("0123456789", 4), "--lint-require=",
 	})
 	return nil
 }
@@ -216,6 +217,9 @@ func (c *comparison) compare(ctx context.Context, name string) (packages, tests 
 			c.add(d)
 		}
 	}
+	if err := c.compareLint(ctx, name); err != nil {
+		return 0, 0, err
+	}
 	tests, err = c.compareTests(ctx, name, file)
 	fmt.Printf("%-20s %d packages, %d tests\n", name, len(ours), tests)
 	return len(ours), tests, err
@@ -265,7 +269,7 @@ func (c *comparison) report(w io.Writer, recipes, packages, tests int) error {
 	}
 	slices.Sort(c.failing)
 	fmt.Fprintf(w, "\n%d tests fail with both: %s\n", len(c.failing), strings.Join(c.failing, ", "))
-	fmt.Fprintf(w, "\n%d recipes, %d packages, %d tests, %d classes of differences\n", recipes, packages, tests, len(c.found))
+	fmt.Fprintf(w, "\n%d recipes, %d packages, %d tests, %d findings of linters, %d classes of differences\n", recipes, packages, tests, c.findings, len(c.found))
 	if unknown > 0 {
 		return fmt.Errorf("%d differences that are not known", unknown)
 	}
