@@ -91,7 +91,14 @@ func (b *Builder) Build(ctx context.Context, c *image.Config, lock *image.Lock, 
 
 // buildArch makes the image of one architecture, or remembers it.
 func (b *Builder) buildArch(ctx context.Context, c *image.Config, lock *image.Lock, arch apk.Arch, sources []repository.Source) (*made, error) {
-	key, err := b.key(c, lock, arch)
+	beneath, err := lockBase(c, arch)
+	if err != nil {
+		return nil, err
+	}
+	if have := lock.Base(arch); len(beneath) > 0 && have != "" && have != beneath[0].Digest {
+		return nil, fmt.Errorf("the base image %s is %s, and in the lock %s: lock the image again", beneath[0].Image, beneath[0].Digest, have)
+	}
+	key, err := b.key(c, lock, arch, beneath)
 	if err != nil {
 		return nil, err
 	}
@@ -106,6 +113,10 @@ func (b *Builder) buildArch(ctx context.Context, c *image.Config, lock *image.Lo
 }
 
 func (b *Builder) makeArch(ctx context.Context, c *image.Config, lock *image.Lock, arch apk.Arch, sources []repository.Source) (*made, error) {
+	beneath, err := b.base(ctx, c, arch)
+	if err != nil {
+		return nil, err
+	}
 	parts, err := b.parts(ctx, lock, arch, sources)
 	if err != nil {
 		return nil, err
@@ -114,7 +125,7 @@ func (b *Builder) makeArch(ctx context.Context, c *image.Config, lock *image.Loc
 	if err != nil {
 		return nil, err
 	}
-	r, err := newRoot(parts, db)
+	r, err := newRoot(parts, db, beneath)
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +143,7 @@ func (b *Builder) makeArch(ctx context.Context, c *image.Config, lock *image.Loc
 	for _, l := range layers {
 		m.Layers = append(m.Layers, *l)
 	}
-	for _, p := range parts {
+	for _, p := range r.parts {
 		m.Packages = append(m.Packages, p.Package.Name+"-"+string(p.Package.Version))
 	}
 	return m, b.describe(m, r, c, arch, layerOf)
@@ -185,10 +196,17 @@ func (b *Builder) runConfig(c *image.Config, r *root) (oci.Config, error) {
 	if created.IsZero() {
 		created = r.when
 	}
-	return oci.Config{
-		Created: created, Author: b.Tool, User: user, Env: c.Env(), Entrypoint: entrypoint, Cmd: cmd,
+	run := oci.Config{
+		Created: created, Author: b.Tool, User: user, Entrypoint: entrypoint, Cmd: cmd,
 		Volumes: c.Volumes, WorkingDir: c.WorkDir, StopSignal: c.StopSignal, Annotations: annotations(c, created),
-	}, nil
+	}
+	if r.base == nil {
+		run.Env = c.Env(nil)
+		return run, nil
+	}
+	run.Env = c.Env(r.base.Config.Env)
+	run.Annotations["org.opencontainers.image.base.digest"] = r.base.Digest
+	return inherit(run, r.base.Config), nil
 }
 
 // annotations are those of the image file and what is known about the image; the image file wins.

@@ -66,7 +66,7 @@ func (k *kit) root(t *testing.T, packages ...string) (*root, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newRoot(parts, rootfs.Database{Arch: "x86_64"})
+	return newRoot(parts, rootfs.Database{Arch: "x86_64"}, nil)
 }
 
 const twoPackages = `

@@ -37,12 +37,22 @@ func (b *Builder) layers(ctx context.Context, r *root, l image.Layering) (layers
 	if err != nil {
 		return nil, nil, err
 	}
-	groups := partition(r.parts, l)
 	layerOf = make([]int, len(r.parts))
+	own := r.parts
+	if r.base != nil {
+		layers, own = slices.Clone(r.base.layers), r.parts[len(r.base.parts):]
+		for i, p := range r.base.parts {
+			layerOf[i] = r.base.layer(p)
+		}
+	}
+	groups := partition(own, l)
 	for i, group := range groups {
+		for j := range group {
+			group[j] += len(r.parts) - len(own)
+		}
 		top := i == len(groups)-1
 		for _, p := range group {
-			layerOf[p] = i
+			layerOf[p] = len(layers)
 		}
 		directories, made, err := r.own(group, top, len(groups) == 1)
 		if err != nil {
@@ -104,7 +114,7 @@ func (b *Builder) partSegments(ctx context.Context, r *root) ([]oci.Segment, err
 	for i, p := range r.parts {
 		plan, moved := r.plan(i)
 		switch {
-		case len(plan) == 0:
+		case len(plan) == 0, p.inherited:
 		case len(moved) == 0:
 			segments[i] = p.segment
 		default:
@@ -145,6 +155,9 @@ func (r *root) plan(i int) (plan map[string]string, moved []string) {
 // layers of the others alone; and it has a database of its own packages, which the top layer's covers, for those who look
 // at layers one by one to learn what is in them.
 func (r *root) own(group []int, top, alone bool) (directories, made []filetree.Entry, err error) {
+	if r.base != nil {
+		return r.aboveBase(group)
+	}
 	if alone {
 		for e := range r.Tree.All() {
 			if e.Mode.IsDir() {
@@ -176,6 +189,43 @@ func (r *root) own(group []int, top, alone bool) (directories, made []filetree.E
 			d.ModTime = n.ModTime
 		}
 		directories = append(directories, d)
+	}
+	return directories, made, nil
+}
+
+// aboveBase lists what was made here and the directories that a layer on the base needs: those in which it has something,
+// because a layer without them would change their owner and mode, and those that are new or changed.
+func (r *root) aboveBase(group []int) (directories, made []filetree.Entry, err error) {
+	needed := make(map[string]*filetree.Entry)
+	for _, p := range group {
+		r.needPart(needed, p)
+	}
+	for _, e := range r.made() {
+		changed, err := r.base.changed(r.Tree, &e)
+		if err != nil {
+			return nil, nil, err
+		}
+		if changed {
+			made = append(made, e)
+			need(needed, e.Path, &e)
+		}
+	}
+	for e := range r.Tree.All() {
+		if !e.Mode.IsDir() {
+			continue
+		}
+		changed, err := r.base.changed(r.Tree, e)
+		if err != nil {
+			return nil, nil, err
+		}
+		if changed {
+			need(needed, e.Path, e)
+		}
+	}
+	for e := range r.Tree.All() {
+		if e.Mode.IsDir() && needed[e.Path] != nil {
+			directories = append(directories, *e)
+		}
 	}
 	return directories, made, nil
 }

@@ -81,7 +81,16 @@ func (b *Builder) lock(
 		if err != nil {
 			return nil, err
 		}
-		solution, err := b.solve(ctx, c, arch, sources, old.options)
+		beneath, err := b.base(ctx, c, arch)
+		if err != nil {
+			return nil, err
+		}
+		named, err := lockBase(c, arch)
+		if err != nil {
+			return nil, err
+		}
+		lock.Contents.BaseImages = append(lock.Contents.BaseImages, named...)
+		solution, err := b.solve(ctx, c, arch, sources, old.options, beneath)
 		if err != nil {
 			return nil, err
 		}
@@ -89,11 +98,14 @@ func (b *Builder) lock(
 			lock.Contents.Repositories = append(lock.Contents.Repositories, lockSource(s, arch))
 		}
 		for _, p := range solution.Packages {
+			if beneath != nil && beneath.has(p.Name) {
+				continue
+			}
 			entry, ok := old.entry(p)
 			if !ok {
 				entry = image.LockPackage{
 					Name: p.Name, Version: p.Version, Architecture: arch, Checksum: p.Checksum.String(),
-					URL: base(sources[p.Repository]) + "/" + string(arch) + "/" + p.FileName(),
+					URL: address(sources[p.Repository]) + "/" + string(arch) + "/" + p.FileName(),
 				}
 			}
 			lock.Contents.Packages = append(lock.Contents.Packages, entry)
@@ -104,17 +116,27 @@ func (b *Builder) lock(
 
 // Solve decides the packages of one architecture, with the reasons.
 func (b *Builder) Solve(ctx context.Context, c *image.Config, arch apk.Arch, sources []repository.Source) (*solve.Solution, error) {
-	return b.solve(ctx, c, arch, sources, solve.Options{})
+	beneath, err := b.base(ctx, c, arch)
+	if err != nil {
+		return nil, err
+	}
+	return b.solve(ctx, c, arch, sources, solve.Options{}, beneath)
 }
 
-func (b *Builder) solve(ctx context.Context, c *image.Config, arch apk.Arch, sources []repository.Source, o solve.Options) (*solve.Solution, error) {
+func (b *Builder) solve(
+	ctx context.Context, c *image.Config, arch apk.Arch, sources []repository.Source, o solve.Options, beneath *base,
+) (*solve.Solution, error) {
 	world, err := c.World()
 	if err != nil {
 		return nil, err
 	}
+	if beneath != nil {
+		world = append(beneath.pins(), world...)
+		o.Installed = append(beneath.installed(), o.Installed...)
+	}
 	named := make([]catalog.Source, len(sources))
 	for i, s := range sources {
-		named[i] = catalog.Source{Source: s, Name: base(s)}
+		named[i] = catalog.Source{Source: s, Name: address(s)}
 	}
 	universe, err := catalog.Open(ctx, b.Client, arch, named...)
 	if err != nil {
@@ -128,10 +150,10 @@ func (b *Builder) solve(ctx context.Context, c *image.Config, arch apk.Arch, sou
 }
 
 // base is the address of a source without credentials.
-func base(s repository.Source) string { return strings.TrimRight(image.Redact(s.URL), "/") }
+func address(s repository.Source) string { return strings.TrimRight(image.Redact(s.URL), "/") }
 
 func lockSource(s repository.Source, arch apk.Arch) image.LockSource {
-	folder := base(s) + "/" + string(arch)
+	folder := address(s) + "/" + string(arch)
 	return image.LockSource{Name: folder, URL: folder + "/APKINDEX.tar.gz", Architecture: arch}
 }
 
@@ -192,7 +214,7 @@ func sourceOf(p image.LockPackage, sources []repository.Source) (from repository
 	folder := p.URL[:max(0, strings.LastIndexByte(p.URL, '/'))]
 	from.URL = strings.TrimSuffix(folder, "/"+string(p.Architecture))
 	for _, s := range sources {
-		if base(s) == from.URL {
+		if address(s) == from.URL {
 			from, ok = s, true
 		}
 	}

@@ -37,7 +37,7 @@ func (m *made) image(arch apk.Arch, store cas.Store) (*oci.Image, error) {
 const memoryFormat = "6"
 
 // key covers everything that the image of an architecture depends on.
-func (b *Builder) key(c *image.Config, lock *image.Lock, arch apk.Arch) (cas.Digest, error) {
+func (b *Builder) key(c *image.Config, lock *image.Lock, arch apk.Arch, beneath []image.LockBase) (cas.Digest, error) {
 	config, err := c.Digest()
 	if err != nil {
 		return cas.Digest{}, err
@@ -50,6 +50,9 @@ func (b *Builder) key(c *image.Config, lock *image.Lock, arch apk.Arch) (cas.Dig
 	k.Add("config", config)
 	if !b.Created.IsZero() {
 		k.Add("created", strconv.FormatInt(b.Created.Unix(), 10))
+	}
+	for _, base := range beneath {
+		k.Add("base image", base.Digest)
 	}
 	for _, key := range lock.Contents.Keyring {
 		k.Add("key "+key.Name, key.Content)

@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"strconv"
 	"strings"
 
 	"distro.internal/apko/image"
@@ -32,6 +31,8 @@ type part struct {
 	store       cas.Store
 	compression oci.Compression
 	file        func(context.Context) (string, error) // the package file, fetched when it is needed
+
+	inherited bool // of a base image: it has only a table, and its files are those of that image's tree
 }
 
 // partFormat changes when the segment or the table made of the same package do.
@@ -82,7 +83,7 @@ func (t *part) recall(r *cas.Result) error {
 	if err := t.decode(encoded); err != nil {
 		return fmt.Errorf("stored table: %w", err)
 	}
-	t.segment, err = recallSegment(r)
+	t.segment, err = oci.RecallSegment(r)
 	return err
 }
 
@@ -106,7 +107,7 @@ func (t *part) make(ctx context.Context, p image.LockPackage, key cas.Digest) er
 	if err != nil {
 		return err
 	}
-	r := resultOf(t.segment)
+	r := t.segment.Result()
 	r.Outputs = append(r.Outputs, cas.Output{Name: "table", Digest: stored})
 	return t.store.SetResult(key, r)
 }
@@ -228,7 +229,7 @@ func (t *part) variant(ctx context.Context, plan map[string]string, moved []stri
 	}
 	result, err := t.store.Result(key.Digest())
 	if err == nil {
-		return recallSegment(result)
+		return oci.RecallSegment(result)
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return oci.Segment{}, err
@@ -241,7 +242,7 @@ func (t *part) variant(ctx context.Context, plan map[string]string, moved []stri
 	if err != nil {
 		return oci.Segment{}, err
 	}
-	return s, t.store.SetResult(key.Digest(), resultOf(s))
+	return s, t.store.SetResult(key.Digest(), s.Result())
 }
 
 // open returns the content of a file of the package, from the plain segment. It ends in an error when it is not what
@@ -269,28 +270,6 @@ func (t *part) agrees(p image.LockPackage) error {
 		}
 	}
 	return nil
-}
-
-func resultOf(s oci.Segment) *cas.Result {
-	return &cas.Result{
-		Outputs: []cas.Output{{Name: "plain", Digest: s.Plain.Digest}, {Name: "compressed", Digest: s.Compressed.Digest}},
-		Metadata: map[string]string{
-			"plain crc": strconv.FormatUint(uint64(s.Plain.CRC), 16), "compressed crc": strconv.FormatUint(uint64(s.Compressed.CRC), 16),
-		},
-	}
-}
-
-func recallSegment(r *cas.Result) (oci.Segment, error) {
-	var s oci.Segment
-	for name, blob := range map[string]*oci.Blob{"plain": &s.Plain, "compressed": &s.Compressed} {
-		d, ok := r.Output(name)
-		crc, err := strconv.ParseUint(r.Metadata[name+" crc"], 16, 32)
-		if !ok || err != nil {
-			return s, fmt.Errorf("the stored segment has no %s form", name)
-		}
-		*blob = oci.Blob{Digest: d, CRC: uint32(crc)}
-	}
-	return s, nil
 }
 
 // checked compares a file's checksum at its end. A checksum that is not known is not compared.

@@ -42,6 +42,12 @@ func Provenance(c *image.Config, lock *image.Lock, distribution string) (attest.
 		}
 		b.Definition.Dependencies = append(b.Definition.Dependencies, m)
 	}
+	for _, base := range lock.Contents.BaseImages {
+		b.Definition.Dependencies = append(b.Definition.Dependencies, attest.Material{
+			Name: base.Image, Digest: map[string]string{"sha256": strings.TrimPrefix(base.Digest, "sha256:")},
+			Annotations: map[string]string{"arch": string(base.Architecture)},
+		})
+	}
 	return b, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,13 +18,20 @@ import (
 type root struct {
 	*rootfs.Assembled // its Files lose what changes
 	parts             []*part
+	base              *base     // what lies beneath; nil when nothing does
 	notes             []string  // what a disk would have and this tree has not
 	when              time.Time // of everything that is made here: when the newest package was built
 }
 
-// newRoot puts the packages together, in install order.
-func newRoot(parts []*part, db rootfs.Database) (*root, error) {
-	r := &root{parts: parts}
+// newRoot puts the packages together, in install order, those of the base image first.
+func newRoot(parts []*part, db rootfs.Database, beneath *base) (*root, error) {
+	r := &root{parts: parts, base: beneath}
+	o := rootfs.AssembleOptions{Database: db}
+	if beneath != nil {
+		r.parts = slices.Concat(beneath.parts, parts)
+		o.Database, o.Beneath = beneath.join(db), beneath.tree
+	}
+	parts = r.parts
 	packages := make([]rootfs.Opened, len(parts))
 	for i, p := range parts {
 		packages[i] = rootfs.Opened{Package: p.Package, Scripts: p.Scripts, Files: p.Files}
@@ -31,8 +39,9 @@ func newRoot(parts []*part, db rootfs.Database) (*root, error) {
 			r.when = when
 		}
 	}
+	o.Time = r.when
 	var err error
-	r.Assembled, err = rootfs.Assemble(packages, rootfs.AssembleOptions{Database: db, Time: r.when})
+	r.Assembled, err = rootfs.Assemble(packages, o)
 	return r, err
 }
 

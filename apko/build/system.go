@@ -74,7 +74,7 @@ func (r *root) linkerCache() error {
 
 // library is what is known of a file from the making of its part; one that was made here is read.
 func (r *root) library(e *filetree.Entry) (ldcache.Library, error) {
-	if at, ok := r.Files[e.Path]; ok {
+	if at, ok := r.Files[e.Path]; ok && at != rootfs.Beneath && !r.parts[at.Package].inherited {
 		if l, ok := r.parts[at.Package].Libraries[at.File]; ok {
 			return l, nil
 		}
@@ -91,7 +91,7 @@ func (r *root) library(e *filetree.Entry) (ldcache.Library, error) {
 func (r *root) note() error {
 	var scripts []string
 	for _, p := range r.parts {
-		if len(p.Scripts) > 0 {
+		if len(p.Scripts) > 0 && !p.inherited {
 			scripts = append(scripts, p.Package.Name)
 		}
 	}

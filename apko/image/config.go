@@ -15,6 +15,8 @@ import (
 	"io/fs"
 	"maps"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -49,7 +51,42 @@ type Contents struct {
 	Keyring             []string `json:"keyring,omitempty"` // files or https URLs of public keys
 	RuntimeKeyring      []Text   `json:"runtime_keyring,omitempty"`
 	Packages            []string `json:"packages,omitempty"`
+
+	BaseImage *BaseImage `json:"baseimage,omitempty"`
 }
+
+// BaseImage is an image on which this one is put, as one more layer.
+type BaseImage struct {
+	Image string `json:"image"` // folder of an OCI layout
+
+	// APKIndex is a folder that has, as ARCH/APKINDEX, the database of what is installed in the base. When it is empty
+	// that in the base itself counts.
+	APKIndex string `json:"apkindex,omitempty"`
+
+	dirs []string // where folders are looked for
+}
+
+// ImageDir is where the layout lies: where the image file says, or below one of the folders that it was looked for in.
+func (b *BaseImage) ImageDir() string { return b.dir(b.Image) }
+
+// InstalledFile is the database of what is installed for an architecture; empty when that of the base counts.
+func (b *BaseImage) InstalledFile(arch apk.Arch) string {
+	if b.APKIndex == "" {
+		return ""
+	}
+	return filepath.Join(b.dir(b.APKIndex), string(arch), "APKINDEX")
+}
+
+func (b *BaseImage) dir(name string) string {
+	for _, dir := range b.dirs {
+		if found := filepath.Join(dir, name); !filepath.IsAbs(name) && exists(found) {
+			return found
+		}
+	}
+	return name
+}
+
+func exists(name string) bool { _, err := os.Stat(name); return err == nil }
 
 // Text is a file that stands in the image file itself.
 type Text struct {
@@ -181,11 +218,16 @@ func (c *Config) Command() (entrypoint, cmd []string, err error) {
 	return entrypoint, cmd, nil
 }
 
-// Env is the environment of the image's configuration, sorted.
-func (c *Config) Env() []string {
+// Env is the environment of the image's configuration, sorted. What is inherited from a base image goes before what every
+// image has, and the image file before both.
+func (c *Config) Env(inherited []string) []string {
 	env := map[string]string{
 		"PATH":          "/usr/local/sbin:/usr/local/bin:/usr/bin:/usr/sbin:/sbin:/bin",
 		"SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt",
+	}
+	for _, line := range inherited {
+		name, value, _ := strings.Cut(line, "=")
+		env[name] = value
 	}
 	maps.Copy(env, c.Environment)
 	list := make([]string, 0, len(env))

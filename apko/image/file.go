@@ -46,7 +46,12 @@ type (
 		Keyring             []document.String `yaml:"keyring"`
 		RuntimeKeyring      []text            `yaml:"runtime_keyring"`
 		Packages            []document.String `yaml:"packages"`
-		BaseImage           *document.Node    `yaml:"baseimage"`
+		BaseImage           *baseImage        `yaml:"baseimage"`
+	}
+	baseImage struct {
+		Pos      document.Pos
+		Image    string `yaml:"image"`
+		APKIndex string `yaml:"apkindex"`
 	}
 	text struct {
 		Pos     document.Pos
@@ -134,6 +139,7 @@ func find(name string, dirs []string) (string, error) {
 type loader struct {
 	includePaths []string
 	config       *Config
+	basePos      document.Pos // of the base image, if there is one
 	errs         document.ErrorList
 }
 
@@ -240,7 +246,11 @@ func (l *loader) contents(f *contents) {
 		c.Packages = append(c.Packages, p.Value)
 	}
 	if f.BaseImage != nil {
-		l.errs.Add(f.BaseImage.Pos(), "name its packages in contents", "base images are not supported")
+		l.basePos = f.BaseImage.Pos
+		if f.BaseImage.Image == "" {
+			l.errs.Add(f.BaseImage.Pos, "name the folder of an OCI layout as image:", "the base image has no image")
+		}
+		c.BaseImage = &BaseImage{Image: f.BaseImage.Image, APKIndex: f.BaseImage.APKIndex, dirs: append([]string{""}, l.includePaths...)}
 	}
 }
 
@@ -512,8 +522,11 @@ func (l *loader) certificates(f *certificates) {
 
 // checkWhole looks at what only the merged configuration can show.
 func (l *loader) checkWhole(name string) {
-	if len(l.config.Contents.Packages) == 0 && len(l.errs) == 0 {
+	if len(l.config.Contents.Packages) == 0 && l.config.Contents.BaseImage == nil && len(l.errs) == 0 {
 		l.errs.Add(document.Pos{File: name}, "", "no packages are wanted")
+	}
+	if l.config.Contents.BaseImage != nil && l.config.Layering.Strategy != "" {
+		l.errs.Add(l.basePos, "leave layering out", "what is put on a base image is one layer")
 	}
 	for _, repository := range l.config.Repositories() {
 		if tag, _ := SplitTag(repository); tag != "" && strings.ContainsAny(tag, "@ \t") {

@@ -39,6 +39,14 @@ type LockContents struct {
 	RuntimeRepositories []LockSource  `json:"runtime_repositories"`
 	Repositories        []LockSource  `json:"repositories"`
 	Packages            []LockPackage `json:"packages"`
+	BaseImages          []LockBase    `json:"baseimages,omitempty"` // one of each architecture
+}
+
+// LockBase is the image that others are put on. Its packages are not in the lock.
+type LockBase struct {
+	Image        string   `json:"image"` // as the image file names it
+	Architecture apk.Arch `json:"architecture"`
+	Digest       string   `json:"digest"` // of its manifest
 }
 
 // LockKey is a trusted public key.
@@ -82,7 +90,22 @@ func (l *Lock) Archs() []apk.Arch {
 			list = append(list, p.Architecture)
 		}
 	}
+	for _, b := range l.Contents.BaseImages {
+		if !slices.Contains(list, b.Architecture) {
+			list = append(list, b.Architecture)
+		}
+	}
 	return list
+}
+
+// Base is the digest of the base image of an architecture, empty when the lock names none.
+func (l *Lock) Base(arch apk.Arch) string {
+	for _, b := range l.Contents.BaseImages {
+		if b.Architecture == arch {
+			return b.Digest
+		}
+	}
+	return ""
 }
 
 // Packages lists the packages of one architecture in install order.
@@ -110,6 +133,9 @@ func (l *Lock) Key() *cas.Key {
 	}
 	for _, p := range l.Contents.Packages {
 		k.Add("package "+string(p.Architecture)+"/"+p.Name, string(p.Version)+" "+p.Checksum)
+	}
+	for _, b := range l.Contents.BaseImages {
+		k.Add("base image "+string(b.Architecture), b.Digest)
 	}
 	return k
 }
@@ -192,18 +218,23 @@ func (l *Lock) WriteFile(file string) error {
 // Only is the lock with the packages of the given architectures. All must be in it.
 func (l *Lock) Only(archs []apk.Arch) (*Lock, error) {
 	less := *l
-	less.Contents.Packages = nil
+	less.Contents.Packages, less.Contents.BaseImages = nil, nil
 	for _, arch := range archs {
 		packages := l.Packages(arch)
-		if len(packages) == 0 {
+		if len(packages) == 0 && l.Base(arch) == "" {
 			return nil, fmt.Errorf("the lock has no packages for %s", arch)
 		}
 		less.Contents.Packages = append(less.Contents.Packages, packages...)
 	}
+	for _, b := range l.Contents.BaseImages {
+		if slices.Contains(archs, b.Architecture) {
+			less.Contents.BaseImages = append(less.Contents.BaseImages, b)
+		}
+	}
 	return &less, nil
 }
 
-// Difference is a package that two locks have in different states.
+// Difference is a package, or a base image, that two locks have in different states.
 type Difference struct {
 	Arch     apk.Arch
 	Name     string
@@ -240,6 +271,11 @@ func (l *Lock) Diff(other *Lock) []Difference {
 		news[k] = p
 		if old := olds[k]; old.Checksum != p.Checksum {
 			list = append(list, Difference{p.Architecture, p.Name, old.Version, p.Version})
+		}
+	}
+	for _, b := range other.Contents.BaseImages {
+		if old := l.Base(b.Architecture); old != b.Digest {
+			list = append(list, Difference{b.Architecture, "base image " + b.Image, apk.Version(old), apk.Version(b.Digest)})
 		}
 	}
 	for _, p := range l.Contents.Packages {

@@ -20,6 +20,8 @@ type Layer struct {
 	DiffID  string // of the plain bytes
 	Comment string // in the image's history
 
+	Inherited bool `json:",omitempty"` // from a base image, whose history tells of it
+
 	Compression Compression `json:",omitempty"` // of all segments
 	Segments    []Segment
 

@@ -12,6 +12,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,6 +27,8 @@ const (
 	MediaTypeLayer    = "application/vnd.oci.image.layer.v1.tar+gzip"
 
 	MediaTypeLayerZstd = "application/vnd.oci.image.layer.v1.tar+zstd"
+
+	mediaTypeLayerPlain = "application/vnd.oci.image.layer.v1.tar"
 )
 
 // Descriptor names content: what it is, its digest ("sha256:...") and its size in bytes.
@@ -77,7 +80,8 @@ type configFile struct {
 	OS           string    `json:"os"`
 	Config       runConfig `json:"config"`
 	RootFS       rootFS    `json:"rootfs"`
-	History      []history `json:"history,omitempty"`
+
+	History []json.RawMessage `json:"history,omitempty"`
 }
 
 type runConfig struct {
@@ -89,6 +93,9 @@ type runConfig struct {
 	WorkingDir string              `json:"WorkingDir,omitempty"`
 	Labels     map[string]string   `json:"Labels,omitempty"`
 	StopSignal string              `json:"StopSignal,omitempty"`
+
+	ExposedPorts map[string]struct{} `json:"ExposedPorts,omitempty"`
+	Healthcheck  json.RawMessage     `json:"Healthcheck,omitempty"`
 }
 
 type rootFS struct {
@@ -114,6 +121,11 @@ type Config struct {
 	WorkingDir  string
 	StopSignal  string
 	Annotations map[string]string // of the manifest; also the labels of the configuration
+
+	// What only a base image says.
+	ExposedPorts map[string]struct{} `json:",omitempty"`
+	Healthcheck  json.RawMessage     `json:",omitempty"`
+	History      []json.RawMessage   `json:",omitempty"` // of its layers
 }
 
 // Image is the image of one architecture. It is immutable.
@@ -130,8 +142,11 @@ type Image struct {
 func NewImage(arch apk.Arch, c Config, layers ...*Layer) (*Image, error) {
 	m := &Image{Arch: arch, Layers: layers}
 	platform := PlatformOf(arch)
-	var err error
-	if m.config, m.Config, err = encode(MediaTypeConfig, c.file(platform, layers)); err != nil {
+	file, err := c.file(platform, layers)
+	if err != nil {
+		return nil, err
+	}
+	if m.config, m.Config, err = encode(MediaTypeConfig, file); err != nil {
 		return nil, err
 	}
 	raw := manifest{SchemaVersion: 2, MediaType: MediaTypeManifest, Config: m.Config, Layers: []Descriptor{}, Annotations: c.Annotations}
@@ -145,15 +160,16 @@ func NewImage(arch apk.Arch, c Config, layers ...*Layer) (*Image, error) {
 	return m, nil
 }
 
-func (c Config) file(p Platform, layers []*Layer) configFile {
+func (c Config) file(p Platform, layers []*Layer) (configFile, error) {
 	created := timestamp(c.Created)
 	f := configFile{
 		Created: created, Author: c.Author, Architecture: p.Architecture, Variant: p.Variant, OS: p.OS,
 		Config: runConfig{
 			User: c.User, Env: c.Env, Entrypoint: c.Entrypoint, Cmd: c.Cmd, WorkingDir: c.WorkingDir,
-			Labels: c.Annotations, StopSignal: c.StopSignal,
+			Labels: c.Annotations, StopSignal: c.StopSignal, ExposedPorts: c.ExposedPorts, Healthcheck: c.Healthcheck,
 		},
-		RootFS: rootFS{Type: "layers", DiffIDs: []string{}},
+		RootFS:  rootFS{Type: "layers", DiffIDs: []string{}},
+		History: slices.Clone(c.History),
 	}
 	for _, v := range c.Volumes {
 		if f.Config.Volumes == nil {
@@ -163,9 +179,16 @@ func (c Config) file(p Platform, layers []*Layer) configFile {
 	}
 	for _, l := range layers {
 		f.RootFS.DiffIDs = append(f.RootFS.DiffIDs, l.DiffID)
-		f.History = append(f.History, history{Created: created, CreatedBy: c.Author, Comment: l.Comment})
+		if l.Inherited {
+			continue
+		}
+		h, _, err := encode(MediaTypeConfig, history{Created: created, CreatedBy: c.Author, Comment: l.Comment})
+		if err != nil {
+			return f, err
+		}
+		f.History = append(f.History, h)
 	}
-	return f
+	return f, nil
 }
 
 // Index is an image of several architectures. It is immutable.

@@ -9,6 +9,7 @@ import (
 	"hash/crc32"
 	"io"
 	"os"
+	"strconv"
 
 	"distro.internal/shared/cas"
 	"github.com/klauspost/compress/gzip"
@@ -40,6 +41,8 @@ type Compression string
 const (
 	Gzip Compression = "" // the default
 	Zstd Compression = "zstd"
+
+	uncompressed Compression = "none" // some base images
 )
 
 // ParseCompression reads "gzip" or "zstd".
@@ -55,8 +58,11 @@ func ParseCompression(s string) (Compression, error) {
 
 // mediaType is that of a layer.
 func (c Compression) mediaType() string {
-	if c == Zstd {
+	switch c {
+	case Zstd:
 		return MediaTypeLayerZstd
+	case uncompressed:
+		return mediaTypeLayerPlain
 	}
 	return MediaTypeLayer
 }
@@ -111,6 +117,30 @@ func putBlob(ctx context.Context, g *errgroup.Group, store cas.Store, b *Blob) *
 		return err
 	})
 	return w
+}
+
+// Result is the segment as a store remembers it, and RecallSegment reads it.
+func (s Segment) Result() *cas.Result {
+	return &cas.Result{
+		Outputs: []cas.Output{{Name: "plain", Digest: s.Plain.Digest}, {Name: "compressed", Digest: s.Compressed.Digest}},
+		Metadata: map[string]string{
+			"plain crc": strconv.FormatUint(uint64(s.Plain.CRC), 16), "compressed crc": strconv.FormatUint(uint64(s.Compressed.CRC), 16),
+		},
+	}
+}
+
+// RecallSegment is the segment of a result that has at least what Segment.Result has.
+func RecallSegment(r *cas.Result) (Segment, error) {
+	var s Segment
+	for name, blob := range map[string]*Blob{"plain": &s.Plain, "compressed": &s.Compressed} {
+		d, ok := r.Output(name)
+		crc, err := strconv.ParseUint(r.Metadata[name+" crc"], 16, 32)
+		if !ok || err != nil {
+			return s, fmt.Errorf("the stored segment has no %s form", name)
+		}
+		*blob = Blob{Digest: d, CRC: uint32(crc)}
+	}
+	return s, nil
 }
 
 // ErrDamaged is the cause when what is stored is not what was stored. It is gone then, and made anew by the next build.

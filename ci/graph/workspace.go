@@ -238,6 +238,9 @@ func (l *loader) image(file string) ([]*Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	if base := config.Contents.BaseImage; base != nil {
+		return nil, fmt.Errorf("%s: what is put on a base image (%s) is not planned here: build it with apko", l.name(file), base.Image)
+	}
 	if len(config.Archs) == 0 {
 		for _, a := range l.config.Archs {
 			config.Archs = append(config.Archs, apk.Arch(a))

@@ -16,8 +16,12 @@ var epoch = time.Unix(315532800, 0)
 // AssembleOptions say what an image has besides its packages.
 type AssembleOptions struct {
 	Database
-	Time time.Time // of the generated files; zero is 1980-01-01
+	Time    time.Time      // of the generated files; zero is 1980-01-01
+	Beneath *filetree.Tree // what is there before the packages; may be nil
 }
+
+// Beneath is the origin of what the packages found there and left as it was.
+var Beneath = Origin{-2, -2}
 
 // Assembled is the packages of an image in one tree.
 type Assembled struct {
@@ -50,10 +54,32 @@ func Assemble(packages []Opened, o AssembleOptions) (*Assembled, error) {
 		return nil, fmt.Errorf("assembling root: %w", err)
 	}
 	db := m.installed()
+	if err := m.fill(o.Beneath); err != nil {
+		return nil, fmt.Errorf("assembling root: %w", err)
+	}
 	if err := m.complete(db, o); err != nil {
 		return nil, fmt.Errorf("assembling root: %w", err)
 	}
 	return &Assembled{Tree: m.tree, Files: m.files, Installed: db, merged: m}, nil
+}
+
+// fill adds what lies beneath wherever no package has put anything.
+func (m *merged) fill(beneath *filetree.Tree) error {
+	if beneath == nil {
+		return nil
+	}
+	for e := range beneath.All() {
+		if _, there := m.tree.Lookup(e.Path); there {
+			continue
+		}
+		if err := m.tree.Put(*e); err != nil {
+			return err
+		}
+		if !e.Mode.IsDir() {
+			m.files[e.Path] = Beneath
+		}
+	}
+	return nil
 }
 
 // complete adds what no package brings.
