@@ -67,7 +67,7 @@ func (b *Builder) lint(job Job, packages []scan.Package) (warnings []lint.Findin
 	var failures []lint.Finding
 	for i, o := range job.Plan.Outputs {
 		found, err := lint.Run(lint.Package{
-			Name: o.Name, Tree: packages[i].Tree, Disabled: o.DisabledChecks, Tests: testPipelines(job.Plan, o.Name),
+			Name: o.Name, Pos: o.Pos, Tree: packages[i].Tree, Disabled: o.DisabledChecks, Tests: testPipelines(job.Plan, o.Name),
 		}, b.Lint)
 		if err != nil {
 			return nil, err

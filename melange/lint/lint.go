@@ -37,6 +37,7 @@ type Linter struct {
 // A Package is what is looked at.
 type Package struct {
 	Name string
+	Pos  document.Pos // in the recipe; zero when that is not known
 	Tree *filetree.Tree
 	// Tests are the pipelines that the package's test uses. Nil means that nobody
 	// knows: what a test should do is not looked for then.
@@ -49,6 +50,7 @@ type Package struct {
 type Finding struct {
 	Linter
 	Package string   `json:"package"`
+	Pos     string   `json:"at,omitempty"`     // where the recipe makes the package: file:line:col
 	Paths   []string `json:"paths,omitempty"`  // in the order of the tree; none when it is about the whole
 	Detail  string   `json:"detail,omitempty"` // what exactly, when the linter's name does not say it all
 }
@@ -58,6 +60,9 @@ const maxPaths = 3
 
 func (f Finding) String() string {
 	var b strings.Builder
+	if f.Pos != "" {
+		fmt.Fprintf(&b, "%s: ", f.Pos)
+	}
 	fmt.Fprintf(&b, "%s: %s (%s): ", f.Package, f.Name, f.Severity)
 	if f.Detail != "" {
 		fmt.Fprintf(&b, "%s: ", f.Detail)
@@ -169,6 +174,9 @@ func Run(p Package, policy Policy) ([]Finding, error) {
 			continue
 		}
 		f.Linter, f.Package = l.Linter, p.Name
+		if p.Pos.Line > 0 {
+			f.Pos = p.Pos.String()
+		}
 		f.Severity = policy.severity(l.Linter, p.Disabled)
 		findings = append(findings, f)
 	}

@@ -31,7 +31,8 @@ type Output struct {
 	DisabledChecks []string          // names of checks that only warn
 	Setcap         []FileCapability
 
-	Nodes []Node `json:"-"` // what the plan's steps and sources for this package came of
+	Pos   document.Pos `json:"-"` // of the name
+	Nodes []Node       `json:"-"` // what the plan's steps and sources for this package came of
 }
 
 // License is one entry of copyright.
@@ -54,6 +55,7 @@ func (p *planner) output(s subject) Output {
 	w, in := s.written, s.scope
 	o := Output{
 		Name:             s.name,
+		Pos:              w.Name.Pos,
 		Dir:              outputDir(s.name),
 		Description:      p.description(w.Description, in),
 		URL:              p.line(w.URL, in),
