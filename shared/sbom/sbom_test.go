@@ -47,6 +47,7 @@ func zlib() Package {
 			{Name: "zlib", Version: "1.3.1", URI: "https://me:secret@zlib.net/zlib-1.3.1.tar.gz", SHA256: strings.Repeat("ab", 32)},
 			{URI: "https://github.com/Madler/zlib.git", Commit: strings.Repeat("c", 40)},
 		},
+		Recipe:  &Source{URI: "https://me:secret@github.com/Example/os", Commit: strings.Repeat("d", 40), File: "zlib.yaml", License: "Apache-2.0"},
 		Creator: "melange-1", Created: when,
 	}
 }
@@ -61,6 +62,7 @@ func TestPackage(t *testing.T) {
 		`"pkg:apk/example/zlib-dev@1.3.1-r4?arch=x86_64&origin=zlib"`,
 		`"pkg:generic/zlib@1.3.1?checksum=sha256:` + strings.Repeat("ab", 32) + `&download_url=https:%2F%2Fzlib.net%2Fzlib-1.3.1.tar.gz"`,
 		`"pkg:github/madler/zlib@` + strings.Repeat("c", 40) + `"`,
+		`"pkg:github/example/os@` + strings.Repeat("d", 40) + `#zlib.yaml"`, `"licenseDeclared": "Apache-2.0"`,
 		`"extractedText": "Zlib and more"`, `"supplier": "Organization: Example Distro"`, `"cpe23Type"`,
 		`"created": "2026-01-02T03:04:05Z"`, `"GENERATED_FROM"`,
 	} {
@@ -98,7 +100,7 @@ func TestImage(t *testing.T) {
 		names = append(names, e.Name)
 	}
 	slices.Sort(names)
-	want := []string{"app", "example", "musl", digest, "wrong", "y", "zlib", "zlib", "zlib-dev"}
+	want := []string{"app", "example", "musl", digest, "wrong", "y", "zlib", "zlib", "zlib-dev", "zlib.yaml"}
 	slices.Sort(want)
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Errorf("elements (-want +got):\n%s", diff)
