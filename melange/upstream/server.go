@@ -193,7 +193,7 @@ func (w *Watch) imageTags(ctx context.Context, address string) (names []name, er
 	}
 	err = w.pages(ctx, address, nil, read)
 	var refused *refusal
-	if !errors.As(err, &refused) || refused.code != http.StatusUnauthorized {
+	if !errors.As(err, &refused) || refused.code != http.StatusUnauthorized || !refused.wantsToken() {
 		return names, err
 	}
 	token, err := w.token(ctx, refused)
@@ -204,13 +204,14 @@ func (w *Watch) imageTags(ctx context.Context, address string) (names []name, er
 	return names, w.pages(ctx, address, http.Header{"Authorization": {"Bearer " + token}}, read)
 }
 
+func (r *refusal) wantsToken() bool {
+	return strings.HasPrefix(strings.ToLower(r.challenge), "bearer ")
+}
+
 var challengeWord = regexp.MustCompile(`(\w+)="([^"]*)"`)
 
 // token asks for what a registry's challenge wants.
 func (w *Watch) token(ctx context.Context, r *refusal) (string, error) {
-	if !strings.HasPrefix(strings.ToLower(r.challenge), "bearer ") {
-		return "", r
-	}
 	realm, query := "", url.Values{}
 	for _, m := range challengeWord.FindAllStringSubmatch(r.challenge, -1) {
 		switch m[1] {
