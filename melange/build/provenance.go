@@ -42,9 +42,11 @@ func (builder *Builder) Provenance(job Job) (attest.Build, error) {
 	}
 	materials := &b.Definition.Dependencies
 	if at, commit := builder.Distribution.Recipes, p.Outputs[0].Commit; at != "" && commit != "" {
-		*materials = append(*materials, attest.Material{
-			Name: p.Name + ".yaml", URI: "git+" + withoutUser(at) + "@" + commit, Digest: map[string]string{"gitCommit": commit},
-		})
+		m := attest.Material{Name: p.Name + ".yaml", URI: "git+" + withoutUser(at) + "@" + commit}
+		if sum, err := hex.DecodeString(commit); err == nil && (len(sum) == 20 || len(sum) == 32) { // else a part of it, or a tag
+			m.Digest = map[string]string{"gitCommit": commit}
+		}
+		*materials = append(*materials, m)
 	}
 	for _, list := range [][]Installed{job.Environment.Root, job.Environment.Sysroot} {
 		for _, i := range list {
