@@ -42,10 +42,29 @@ func (p *planner) asked(s Step, r *run) []Source {
 	return sources
 }
 
-// worthReading saves most scripts from being read as shell.
+// worthReading saves most scripts from being read as shell, which takes longer than all else that is done to them.
 func worthReading(script string) bool {
-	has := func(s string) bool { return strings.Contains(script, s) }
-	return has("npm ") || has("cargo ") || has("maturin ") || has("pip") && (has(" -r") || has("--requirement") || has("sync"))
+	if names(script, "npm") || names(script, "cargo") || names(script, "maturin") {
+		return true
+	}
+	asks := strings.Contains(script, " -r ") || strings.Contains(script, " --requirement") || strings.Contains(script, " sync ")
+	return asks && names(script, "pip")
+}
+
+// names says whether a script has the name of a program, maybe with a version, and more behind it.
+func names(script, program string) bool {
+	for {
+		i := strings.Index(script, program)
+		if i < 0 {
+			return false
+		}
+		before := script[:i]
+		script = script[i+len(program):]
+		whole := before == "" || strings.IndexByte(" \t\n/(;&|", before[len(before)-1]) >= 0
+		if rest := strings.TrimLeft(script, "0123456789."); whole && rest != "" && strings.IndexByte(" \t\\", rest[0]) >= 0 {
+			return true
+		}
+	}
 }
 
 // asks reads a script that begins in a folder.
@@ -282,8 +301,6 @@ func (w *shellWalk) pip(words []string) {
 		switch {
 		case (s == "-r" || s == "--requirement" || s == "--requirements") && i+1 < len(rest):
 			w.requirements(rest[i+1])
-		case strings.HasPrefix(s, "-r") && len(s) > 2:
-			w.requirements(s[2:])
 		case strings.HasPrefix(s, "--requirement="):
 			w.requirements(strings.TrimPrefix(s, "--requirement="))
 		}

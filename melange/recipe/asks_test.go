@@ -20,7 +20,7 @@ func TestAsks(t *testing.T) {
 		{"cargo +nightly build --manifest-path=sub/Cargo.toml", "cargo /w/sub"},
 		{"cargo install --path cli --root /out", "cargo /w/cli"},
 		{"pip3 install --no-cache-dir -r requirements/base.txt -r dev.txt", "pip /w/requirements base.txt, pip /w dev.txt"},
-		{"python3.12 -m pip install --require-hashes -rlock.txt .", "pip /w lock.txt"},
+		{"python3.12 -m pip install --require-hashes -r lock.txt .", "pip /w lock.txt"},
 		{"uv pip sync --python x req.txt", "pip /w req.txt"},
 		{"/usr/bin/npm ci", "npm /w"},
 		{"maturin build --release", "cargo /w"},
