@@ -1,6 +1,9 @@
 package source
 
 import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -8,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -269,6 +273,53 @@ index = "sparse+https://ours.example/"
 			t.Errorf("%s: %s, want %s", template, got, want)
 		}
 	}
+}
+
+// TestCargoOfThisMachine: a registry that only cargo knows of is asked by cargo, and what it fetched is taken by digest.
+func TestCargoOfThisMachine(t *testing.T) {
+	if _, err := exec.LookPath("cargo"); err != nil {
+		t.Skip("cargo is what is asked")
+	}
+	var crate bytes.Buffer
+	z := gzip.NewWriter(&crate)
+	w := tar.NewWriter(z)
+	for name, text := range map[string]string{
+		"greet-1.2.3/Cargo.toml": "[package]\nname = \"greet\"\nversion = \"1.2.3\"\n", "greet-1.2.3/src/lib.rs": "",
+	} {
+		w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(text))})
+		w.Write([]byte(text))
+	}
+	if err := errors.Join(w.Close(), z.Close()); err != nil {
+		t.Fatal(err)
+	}
+	sum := fmt.Sprintf("%x", sha256.Sum256(crate.Bytes()))
+	mux := http.NewServeMux()
+	server := httptest.NewServer(mux)
+	defer server.Close()
+	mux.HandleFunc("/index/config.json", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, `{"dl": "%s/{crate}-{version}.crate"}`, server.URL)
+	})
+	mux.HandleFunc("/index/gr/ee/greet", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, `{"name": "greet", "vers": "1.2.3", "deps": [], "cksum": "%s", "features": {}, "yanked": false}`, sum)
+	})
+	mux.HandleFunc("/greet-1.2.3.crate", func(w http.ResponseWriter, r *http.Request) { w.Write(crate.Bytes()) })
+
+	workspace, home := t.TempDir(), t.TempDir()
+	writeFile(t, filepath.Join(home, "config.toml"), "[source.crates-io]\nreplace-with = \"here\"\n")
+	writeFile(t, filepath.Join(workspace, "Cargo.toml"), "[package]\nname = \"app\"\nversion = \"1.0.0\"\n[dependencies]\ngreet = \"1\"\n")
+	writeFile(t, filepath.Join(workspace, "src", "lib.rs"), "")
+	writeFile(t, filepath.Join(workspace, "Cargo.lock"), "version = 3\n\n[[package]]\nname = \"app\"\nversion = \"1.0.0\"\ndependencies = [\n \"greet\",\n]\n\n"+
+		"[[package]]\nname = \"greet\"\nversion = \"1.2.3\"\nsource = \""+defaultIndex+"\"\nchecksum = \""+sum+"\"\n")
+	// What came with the program is not listened to.
+	writeFile(t, filepath.Join(workspace, ".cargo", "config.toml"), "[source.crates-io]\nreplace-with = \"nothing\"\n")
+	s := testStore(t)
+	s.Environ = append(os.Environ(), "CARGO_HOME="+home, "CARGO_REGISTRIES_HERE_INDEX=sparse+"+server.URL+"/index/")
+	caches := t.TempDir()
+	if _, err := s.Prepare(t.Context(), []recipe.Source{{Kind: recipe.SourceCargo, Directory: "."}}, workspace, caches); err != nil {
+		t.Fatal(err)
+	}
+	wantFile(t, s.path("sha256", sum), crate.Bytes())
+	wantFile(t, filepath.Join(caches, cargoFolder, "0", "greet-1.2.3", "src", "lib.rs"), nil)
 }
 
 // TestCrateConfiguration: the sources of a Cargo.lock as cargo's configuration describes them.
