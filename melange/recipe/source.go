@@ -261,6 +261,12 @@ func (d *declaration) git() {
 	s.Depth = d.int("depth")
 	s.SparsePaths = strings.Fields(d.text("sparse-paths"))
 	s.CherryPicks = d.cherryPicks()
+	switch {
+	case s.Branch != "" && s.Tag != "":
+		d.fail("tag", "", "a checkout has a branch or a tag, not both")
+	case s.Tip && s.Branch == "":
+		d.fail("tip", "", "expected-commit-is-branch-tip is about a branch, and none is given")
+	}
 	if s.Commit == "" && !d.options.AllowUnpinned {
 		d.fail("repository", "give expected-commit, or allow unpinned sources", "%s has no commit", s.URI)
 	}
@@ -279,7 +285,7 @@ func (d *declaration) cherryPicks() []CherryPick {
 		if i := strings.LastIndexByte(pick.Commit, '/'); i >= 0 {
 			pick.Branch, pick.Commit = pick.Commit[:i], pick.Commit[i+1:]
 		}
-		if !found || len(pick.Commit) != 40 || !hexDigits.MatchString(pick.Commit) {
+		if !found || pick.Comment == "" || len(pick.Commit) != 40 || !hexDigits.MatchString(pick.Commit) {
 			d.fail("cherry-picks", "", "want [branch/]commit: comment, found %q", line)
 		}
 		picks = append(picks, pick)

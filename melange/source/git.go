@@ -111,13 +111,24 @@ func openLocal(dir string, src recipe.Source) (*repository, error) {
 	return r, nil
 }
 
+// has says whether the commit is there. A tag that is an object of its own may be named in its place.
 func (r *repository) has() bool {
+	for range maxTags {
+		t, err := r.TagObject(r.commit)
+		if err != nil {
+			break
+		}
+		r.commit = t.Target
+	}
 	c, err := r.CommitObject(r.commit)
 	if err == nil && r.depth > 1 && c.NumParents() > 0 {
 		_, err = c.Parent(0)
 	}
 	return err == nil
 }
+
+// maxTags ends a chain of tags of tags.
+const maxTags = 8
 
 // fetch gets the commit from the server: alone where the server allows that,
 // otherwise by the branch or tag that it is said to be on, otherwise with

@@ -315,6 +315,33 @@ func TestRelativeURL(t *testing.T) {
 	}
 }
 
+// TestTagObject: the object of an annotated tag stands for its commit, as people take it from a list of refs.
+func TestTagObject(t *testing.T) {
+	dir, commit := newRepository(t)
+	repo, err := git.PlainOpen(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref, err := repo.Tag("v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ref.Hash() == commit {
+		t.Fatal("the tag is no object of its own")
+	}
+	address, _ := gitServer(t, dir)
+	for _, uri := range []string{"file://" + dir, address} {
+		workspace := t.TempDir()
+		src := recipe.Source{Kind: recipe.SourceGit, URI: uri, Commit: ref.Hash().String(), Tag: "v1", Directory: "."}
+		if _, err := testStore(t).Prepare(t.Context(), []recipe.Source{src}, workspace, ""); err != nil {
+			t.Fatal(err)
+		}
+		if got := list(t, workspace); got != firstCommit {
+			t.Errorf("%s: checked out\n%s\nwant\n%s", uri, got, firstCommit)
+		}
+	}
+}
+
 // TestCherryPicks: commits of another branch are brought to the files of an older one, in turn.
 func TestCherryPicks(t *testing.T) {
 	dir := t.TempDir()
