@@ -61,8 +61,8 @@ type effect struct {
 	Through []string `json:"through,omitempty"` // of a dependent: the changed nodes that it needs
 }
 
-// A definition is what a node's own files say, as far as it matters for something; they lie in the workspace in dir.
-type definition func(n *graph.Node, dir string) (string, error)
+// A definition is what a node's own files say, as far as it matters for something.
+type definition func(*graph.Node) (string, error)
 
 // sinceFlag names nodes by what a branch changed.
 type sinceFlag struct{ base string }
@@ -116,7 +116,7 @@ func (w *world) affected(o *workspaceFlags, base string, d definition) ([]effect
 	if err != nil {
 		return nil, fmt.Errorf("reading the workspace at %s: %w", base, err)
 	}
-	return compare(old, before, w.graph, w.dir, d)
+	return compare(old, w.graph, d)
 }
 
 // lendKeys gives another state of the workspace the public keys that a run puts
@@ -146,11 +146,11 @@ func (w *world) lendKeys(dir string) error {
 }
 
 // compare lists the effects in the order in which nodes are made, what is gone last.
-func compare(old *graph.Graph, oldDir string, now *graph.Graph, dir string, d definition) ([]effect, error) {
+func compare(old, now *graph.Graph, d definition) ([]effect, error) {
 	changed := map[string]string{}
 	var roots []*graph.Node
 	for _, n := range now.Nodes() {
-		is, err := d(n, dir)
+		is, err := d(n)
 		if err != nil {
 			return nil, err
 		}
@@ -160,7 +160,7 @@ func compare(old *graph.Graph, oldDir string, now *graph.Graph, dir string, d de
 			roots = append(roots, n)
 			continue
 		}
-		if was, err := d(o, oldDir); err != nil {
+		if was, err := d(o); err != nil {
 			return nil, err
 		} else if was != is {
 			changed[n.ID] = "changed"

@@ -374,7 +374,7 @@ func (m *maker) explain(node string, err error) []string {
 	if !ok || !errors.As(err, &step) && !errors.As(err, &pack) {
 		return lines
 	}
-	log, job, again := m.logName(n), build.Job{Plan: n.Plan}, "build"
+	log, job, again := m.logName(n), build.Job{Plan: &recipe.Plan{Name: n.Name, Arch: n.Arch}}, "build"
 	if n.Kind == graph.Test && step != nil {
 		log, again = m.testLogName(n, step.Step.Output), "test"
 		job.Test = &recipe.Test{Output: step.Step.Output}

@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 	plugin.Main()
 	testscript.Main(
 		testshell.Stories{Tests: m, Repositories: []string{"tools", "strange"}, Furnish: lendProgram},
-		map[string]func(){"world": main, "as": as},
+		map[string]func(){"world": main, "as": as, "measured": measured},
 	)
 }
 

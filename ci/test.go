@@ -54,7 +54,7 @@ func (m *maker) trials(words []string) ([]run.Node, error) {
 		switch {
 		case n.Kind == graph.Image:
 			m.images++
-		case len(n.Plan.Tests) == 0:
+		case len(n.Tests) == 0:
 			m.untested = append(m.untested, n.ID)
 		default:
 			t := m.graph.Test(n)
@@ -85,13 +85,17 @@ func (m *maker) silence() {
 // test runs all tests of a recipe. One that fails does not keep the others from
 // being run.
 func (m *maker) test(ctx context.Context, n *graph.Node) (run.Outcome, error) {
+	plan, err := n.Plan()
+	if err != nil {
+		return run.Outcome{}, err
+	}
 	keys := map[string]string{}
 	ran := 0
 	var failures error
-	for i := range n.Plan.Tests {
-		result, err := m.testOne(ctx, n, &n.Plan.Tests[i])
+	for i := range plan.Tests {
+		result, err := m.testOne(ctx, n, plan, &plan.Tests[i])
 		if result != nil {
-			keys[result.Key.Kind()+" "+n.Plan.Tests[i].Output] = result.Key.Digest().String()
+			keys[result.Key.Kind()+" "+plan.Tests[i].Output] = result.Key.Digest().String()
 			if result.Ran {
 				ran++
 			}
@@ -101,11 +105,11 @@ func (m *maker) test(ctx context.Context, n *graph.Node) (run.Outcome, error) {
 		}
 	}
 	m.keys.record(n.ID, keys)
-	return run.Outcome{Cached: ran == 0, Note: fmt.Sprintf("%d of %d tests ran", ran, len(n.Plan.Tests))}, failures
+	return run.Outcome{Cached: ran == 0, Note: fmt.Sprintf("%d of %d tests ran", ran, len(plan.Tests))}, failures
 }
 
-func (m *maker) testOne(ctx context.Context, n *graph.Node, t *recipe.Test) (*build.TestResult, error) {
-	job, err := m.testJob(ctx, n, t)
+func (m *maker) testOne(ctx context.Context, n *graph.Node, plan *recipe.Plan, t *recipe.Test) (*build.TestResult, error) {
+	job, err := m.testJob(ctx, n, plan, t)
 	if err != nil {
 		return nil, err
 	}
@@ -116,13 +120,13 @@ func (m *maker) testOne(ctx context.Context, n *graph.Node, t *recipe.Test) (*bu
 }
 
 // testJob decides the environment of a test, for which everything is made.
-func (m *maker) testJob(ctx context.Context, n *graph.Node, t *recipe.Test) (build.Job, error) {
-	job := build.Job{Plan: n.Plan, Test: t, Local: m.localFiles(n)}
+func (m *maker) testJob(ctx context.Context, n *graph.Node, plan *recipe.Plan, t *recipe.Test) (build.Job, error) {
+	job := build.Job{Plan: plan, Test: t, Local: m.localFiles(n)}
 	offer, err := m.offer(ctx, n, t.Environment, n.Arch)
 	if err != nil {
 		return job, err
 	}
-	if job.Environment, err = build.ResolveTest(n.Plan, t, offer); err != nil {
+	if job.Environment, err = build.ResolveTest(plan, t, offer); err != nil {
 		return job, fmt.Errorf("%s: %w", n.File, err)
 	}
 	return job, nil

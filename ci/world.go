@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"distro.internal/ci/graph"
 	"distro.internal/ci/run"
 	"distro.internal/melange/build"
@@ -32,6 +34,7 @@ import (
 type world struct {
 	dir     string
 	config  graph.Config
+	memory  *graph.Memory
 	graph   *graph.Graph
 	cache   string
 	builder *build.Builder
@@ -75,6 +78,11 @@ func openWorld(s surroundings, o *workspaceFlags) (*world, error) {
 		client: &repository.Client{Cache: filepath.Join(cache, "apk"), Access: s.access, AllowOlder: o.allowOlder},
 		made:   map[string]*build.Result{}, external: map[string]*external{},
 	}
+	program, err := programIdentity()
+	if err != nil {
+		return nil, err
+	}
+	w.memory = graph.OpenMemory(dir, config, w.memoryFile("recipes"), program)
 	w.builder = &build.Builder{
 		Store:   cas.Store{Dir: filepath.Join(cache, "cas")},
 		Roots:   rootfs.Store{Dir: filepath.Join(cache, "store")},
@@ -128,8 +136,30 @@ func stepLimits(c graph.Limits) (sandbox.Limits, error) {
 // load reads recipes and images. It comes after the key is there: a recipe may
 // package the public key.
 func (w *world) load() (err error) {
-	w.graph, err = graph.Load(w.dir, w.config)
+	w.memory.Check()
+	w.graph, err = w.memory.Load()
+	if err == nil {
+		err = w.memory.Save()
+	}
 	return err
+}
+
+// memoryFile is where something is remembered of this workspace.
+func (w *world) memoryFile(what string) string {
+	return filepath.Join(w.cache, "plans", cas.DigestOf([]byte(w.dir)).Hash[:32], what)
+}
+
+// programIdentity names this very program: what another one has remembered may mean something else.
+func programIdentity() (string, error) {
+	name, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(name, &st); err != nil {
+		return "", &fs.PathError{Op: "stat", Path: name, Err: err}
+	}
+	return fmt.Sprint(st.Dev, st.Ino, st.Size, st.Mtim.Nano(), st.Ctim.Nano()), nil
 }
 
 // out is a path below the folder of what is made.
@@ -155,22 +185,22 @@ func (w *world) find(words []string) ([]*graph.Node, error) {
 
 // job decides the environment of a packages node, whose ancestors are all made.
 func (w *world) job(ctx context.Context, n *graph.Node) (build.Job, error) {
-	job := build.Job{Plan: n.Plan, Local: w.localFiles(n)}
-	root := n.Arch
-	if n.Plan.Environment.Cross {
-		root = n.Plan.BuildArch
+	plan, err := n.Plan()
+	if err != nil {
+		return build.Job{}, err
 	}
-	rootOffer, err := w.offer(ctx, n, n.Plan.Environment, root)
+	job := build.Job{Plan: plan, Local: w.localFiles(n)}
+	rootOffer, err := w.offer(ctx, n, plan.Environment, n.RootArch())
 	if err != nil {
 		return job, err
 	}
 	targetOffer := rootOffer
-	if n.Plan.Environment.Cross {
-		if targetOffer, err = w.offer(ctx, n, n.Plan.Environment, n.Arch); err != nil {
+	if n.Cross {
+		if targetOffer, err = w.offer(ctx, n, plan.Environment, n.Arch); err != nil {
 			return job, err
 		}
 	}
-	job.Environment, err = build.Resolve(n.Plan, rootOffer, targetOffer)
+	job.Environment, err = build.Resolve(plan, rootOffer, targetOffer)
 	if err != nil {
 		return job, fmt.Errorf("%s: %w", n.File, err)
 	}
@@ -179,10 +209,10 @@ func (w *world) job(ctx context.Context, n *graph.Node) (build.Job, error) {
 
 // localFiles is the folder of a recipe's own files; nil when it has none.
 func (w *world) localFiles(n *graph.Node) fs.FS {
-	if len(n.Plan.LocalFiles) == 0 {
+	if len(n.LocalFiles) == 0 {
 		return nil
 	}
-	return os.DirFS(n.LocalDir(w.dir))
+	return os.DirFS(n.OwnFolder(w.dir))
 }
 
 // offer is what a node can have installed: the packages of its ancestors, and

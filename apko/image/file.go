@@ -3,10 +3,12 @@ package image
 import (
 	"cmp"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/url"
 	"os"
+	"syscall"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -106,11 +108,16 @@ type (
 // Load reads an image file and what it includes. A file is looked for as it is named and then in the given folders; an
 // include first beside the file that includes it. All mistakes of the files are reported at once.
 func Load(name string, includePaths ...string) (*Config, error) {
-	found, err := find(name, append([]string{""}, includePaths...))
+	return LoadBy(os.ReadFile, name, includePaths...)
+}
+
+// LoadBy is Load for who wants to know which files were read, or looked for in vain: all are asked of read.
+func LoadBy(read func(name string) ([]byte, error), name string, includePaths ...string) (*Config, error) {
+	l := loader{read: read, includePaths: includePaths, config: &Config{}}
+	found, err := l.find(name, append([]string{""}, includePaths...))
 	if err != nil {
 		return nil, err
 	}
-	l := loader{includePaths: includePaths, config: &Config{}}
 	l.load(found, nil)
 	l.checkWhole(found)
 	slices.SortStableFunc(l.errs, func(a, b *document.Error) int {
@@ -122,13 +129,15 @@ func Load(name string, includePaths ...string) (*Config, error) {
 	return l.config, nil
 }
 
-func find(name string, dirs []string) (string, error) {
+func (l *loader) find(name string, dirs []string) (string, error) {
 	if filepath.IsAbs(name) {
 		dirs = []string{""}
 	}
 	for _, dir := range dirs {
 		file := filepath.Join(dir, name)
-		if info, err := os.Stat(file); err == nil && !info.IsDir() {
+		switch _, err := l.read(file); {
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.EISDIR), errors.Is(err, syscall.ENOTDIR):
+		default:
 			return file, nil
 		}
 	}
@@ -137,6 +146,7 @@ func find(name string, dirs []string) (string, error) {
 
 // loader merges files into the config, the included ones first.
 type loader struct {
+	read         func(name string) ([]byte, error)
 	includePaths []string
 	config       *Config
 	basePos      document.Pos // of the base image, if there is one
@@ -145,7 +155,7 @@ type loader struct {
 
 // load adds the file; chain is the files that include one another up to it.
 func (l *loader) load(name string, chain []string) {
-	data, err := os.ReadFile(name)
+	data, err := l.read(name)
 	if err != nil {
 		l.errs.AddError(document.Pos{File: name}, err)
 		return
@@ -165,7 +175,7 @@ func (l *loader) load(name string, chain []string) {
 
 func (l *loader) include(from string, what document.String, chain []string) {
 	dirs := append([]string{filepath.Dir(from), ""}, l.includePaths...)
-	found, err := find(what.Value, dirs)
+	found, err := l.find(what.Value, dirs)
 	if err != nil {
 		l.errs.Add(what.Pos, "", "included file %s is not there", what.Value)
 		return

@@ -37,16 +37,21 @@ const (
 // A Node is one thing to make: the packages of a recipe for one architecture,
 // or an image.
 type Node struct {
-	ID    string // "x86_64/zlib", "image/nginx"
-	Kind  Kind
-	Name  string // the origin's, or the image's
-	File  string // recipe or image file
-	Arch  apk.Arch
-	Plan  *recipe.Plan
-	Image *image.Config
-	Needs []Edge // by To, then Class, then Via
-	Seeds []Edge // what would close a cycle, and is taken from other repositories instead; likewise
+	ID       string // "x86_64/zlib", "image/nginx"
+	Kind     Kind
+	Name     string // the origin's, or the image's
+	File     string // recipe or image file
+	Arch     apk.Arch
+	Image    *image.Config
+	*Outline        // of a packages node and its test
+	Needs    []Edge // by To, then Class, then Via
+	Seeds    []Edge // what would close a cycle, and is taken from other repositories instead; likewise
+
+	plan func() (*recipe.Plan, error)
 }
+
+// Plan is all of a packages node's plan, which is made again for those few nodes of which somebody wants to know.
+func (n *Node) Plan() (*recipe.Plan, error) { return n.plan() }
 
 // A Class says what an edge is for.
 type Class string
@@ -101,6 +106,14 @@ func New(nodes []*Node, seeds []string) (*Graph, error) {
 	return g, err
 }
 
+// RootArch is the architecture of the programs that run while the node is made.
+func (n *Node) RootArch() apk.Arch {
+	if n.Cross {
+		return n.BuildArch
+	}
+	return n.Arch
+}
+
 // Nodes lists all nodes, dependencies first, otherwise by ID.
 func (g *Graph) Nodes() []*Node { return g.order }
 
@@ -124,7 +137,7 @@ func (n *Node) needed() []string {
 // and what the tests' environments name. It is not part of the graph, for nothing
 // waits for a test; its edges lead into it.
 func (g *Graph) Test(n *Node) *Node {
-	t := &Node{ID: "test/" + n.ID, Kind: Test, Name: n.Name, File: n.File, Arch: n.Arch, Plan: n.Plan}
+	t := &Node{ID: "test/" + n.ID, Kind: Test, Name: n.Name, File: n.File, Arch: n.Arch, Outline: n.Outline, plan: n.plan}
 	g.made.connect(t, nil)
 	return t
 }
@@ -182,8 +195,8 @@ func (g *Graph) Words() []string {
 	var words []string
 	for _, n := range g.order {
 		words = append(words, n.ID, n.Name)
-		if n.Plan != nil {
-			for _, o := range n.Plan.Outputs {
+		if n.Outline != nil {
+			for _, o := range n.Outputs {
 				words = append(words, o.Name)
 			}
 		}
@@ -193,7 +206,7 @@ func (g *Graph) Words() []string {
 }
 
 func (n *Node) makes(name string) bool {
-	return n.Plan != nil && slices.ContainsFunc(n.Plan.Outputs, func(o recipe.Output) bool { return o.Name == name })
+	return n.Outline != nil && slices.ContainsFunc(n.Outputs, func(o Output) bool { return o.Name == name })
 }
 
 // sort orders the nodes, dependencies first and by ID among equals.
@@ -290,8 +303,8 @@ func newMakers(nodes []*Node) (*makers, error) {
 			m.worlds[n] = world
 			continue
 		}
-		for i := range n.Plan.Outputs {
-			if err := m.add(n, &n.Plan.Outputs[i]); err != nil {
+		for i := range n.Outputs {
+			if err := m.add(n, &n.Outputs[i]); err != nil {
 				return nil, err
 			}
 		}
@@ -299,22 +312,14 @@ func newMakers(nodes []*Node) (*makers, error) {
 	return m, nil
 }
 
-func (m *makers) add(n *Node, o *recipe.Output) error {
+func (m *makers) add(n *Node, o *Output) error {
 	s := subject{n.Arch, o.Name}
 	if others := m.named[s]; len(others) > 0 {
 		return fmt.Errorf("%s and %s both make package %s", others[0].node.File, n.File, o.Name)
 	}
-	needs, err := apk.ParseDependencies(strings.Join(o.Depends, " "))
-	if err != nil {
-		return fmt.Errorf("%s: package %s: %w", n.File, o.Name, err)
-	}
-	made := &maker{n, o.Name, needs}
+	made := &maker{n, o.Name, o.Needs}
 	m.named[s] = append(m.named[s], made)
-	for _, text := range o.Provides {
-		d, err := apk.ParseDependency(text)
-		if err != nil {
-			return fmt.Errorf("%s: package %s provides %q: %w", n.File, o.Name, text, err)
-		}
+	for _, d := range o.Provides {
 		offer := subject{n.Arch, d.Name}
 		m.offered[offer] = append(m.offered[offer], made)
 	}
@@ -339,16 +344,11 @@ func (m *makers) connect(n *Node, cut func(*Node) bool) {
 	n.Needs, n.Seeds = nil, nil
 	switch n.Kind {
 	case Packages:
-		e := n.Plan.Environment
-		root := n.Arch
-		if e.Cross {
-			root = n.Plan.BuildArch
-		}
-		c.want(root, e.Packages, Tool)
-		c.want(n.Arch, e.Sysroot, Link)
+		c.want(n.RootArch(), n.Outline.Packages, Tool)
+		c.want(n.Arch, n.Sysroot, Link)
 	case Test:
-		for _, t := range n.Plan.Tests {
-			c.want(n.Arch, t.Environment.Packages, Trial)
+		for _, t := range n.Tests {
+			c.want(n.Arch, t.Packages, Trial)
 		}
 	case Image:
 		for _, arch := range n.Image.Archs {

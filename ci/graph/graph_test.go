@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"distro.internal/apko/image"
-	"distro.internal/melange/recipe"
 	"distro.internal/shared/apk"
 )
 
@@ -38,14 +37,11 @@ func parse(t *testing.T, text string) []*Node {
 		rest, root, _ := strings.Cut(rest, ">")
 		outputs, sysroot, cross := strings.Cut(rest, "|")
 		n.Kind, n.Arch = Packages, apk.Arch(kind)
-		n.Plan = &recipe.Plan{Name: name, Arch: n.Arch, BuildArch: "x86_64"}
-		n.Plan.Environment.Cross = cross
-		n.Plan.Environment.Packages = deps(t, root)
-		n.Plan.Environment.Sysroot = deps(t, sysroot)
+		n.Outline = &Outline{BuildArch: "x86_64", Cross: cross, Packages: deps(t, root), Sysroot: deps(t, sysroot)}
 		for _, word := range splitOutputs(outputs) {
 			word, provides, _ := strings.Cut(word, "/")
 			output, needs, _ := strings.Cut(strings.TrimSuffix(word, ")"), "(")
-			n.Plan.Outputs = append(n.Plan.Outputs, recipe.Output{Name: output, Depends: strings.Fields(needs), Provides: strings.Fields(provides)})
+			n.Outputs = append(n.Outputs, Output{output, deps(t, needs), deps(t, provides)})
 		}
 		nodes = append(nodes, n)
 	}
@@ -185,9 +181,8 @@ func TestMistakes(t *testing.T) {
   x86_64/b needs c of x86_64/c
   x86_64/c needs a of x86_64/a
 one of them must come from another repository: name its recipe under seeds: (world graph --seeds tells which are enough)`,
-		"x86_64/a: a b\nx86_64/c: b":  "a.yaml and c.yaml both make package b",
-		"x86_64/a: a\nx86_64/a: b":    "a.yaml and a.yaml both make x86_64/a",
-		"x86_64/a: a(b=)\nimage/i: a": `a.yaml: package a: `,
+		"x86_64/a: a b\nx86_64/c: b": "a.yaml and c.yaml both make package b",
+		"x86_64/a: a\nx86_64/a: b":   "a.yaml and a.yaml both make x86_64/a",
 	} {
 		_, err := New(parse(t, text), nil)
 		if err == nil || !strings.HasPrefix(err.Error(), want) {

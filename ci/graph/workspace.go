@@ -6,17 +6,14 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
-	"runtime"
-	"slices"
 	"strings"
-	"sync"
 
 	"distro.internal/apko/image"
+	"distro.internal/ci/inputs"
 	"distro.internal/melange/recipe"
 	"distro.internal/pipelines"
 	"distro.internal/shared/apk"
@@ -65,6 +62,15 @@ func (n NetworkPolicy) Of(name string) recipe.Network {
 	}
 	policy, _ := recipe.ParseNetwork(n.Default.Value)
 	return policy
+}
+
+// text tells policies apart, wherever they are written.
+func (n NetworkPolicy) text() string {
+	text := fmt.Sprintf("%q", n.Default.Value)
+	for _, r := range n.Recipes {
+		text += fmt.Sprintf(" %q %q", r.Key.Value, r.Value.Value)
+	}
+	return text
 }
 
 func (n NetworkPolicy) check() error {
@@ -122,61 +128,34 @@ func ReadConfig(file string) (Config, error) {
 }
 
 // Load reads all recipes and image files of the workspace in dir, and connects them.
-func Load(dir string, c Config) (*Graph, error) {
-	nodes, err := Read(dir, c)
-	if err != nil {
-		return nil, err
-	}
-	return New(nodes, c.Seeds)
-}
+func Load(dir string, c Config) (*Graph, error) { return NewMemory(dir, c).Load() }
 
 // Read reads all recipes and image files of the workspace in dir.
-func Read(dir string, c Config) ([]*Node, error) {
-	recipes, err := yamlFiles(filepath.Join(dir, c.Packages))
-	if err != nil {
-		return nil, err
-	}
-	images, err := yamlFiles(filepath.Join(dir, c.Images))
-	if err != nil {
-		return nil, err
-	}
-	l := loader{dir: dir, config: c}
+func Read(dir string, c Config) ([]*Node, error) { return NewMemory(dir, c).Read() }
+
+// A loader reads files of a workspace, on a trail for each.
+type loader struct {
+	dir     string
+	config  Config
+	library *recipe.Library
+}
+
+// newLoader has a library that reads on the given trail. The files of pipelines that a recipe asks for are met on the
+// recipe's own trail as well.
+func newLoader(dir string, c Config, trail *inputs.Trail) *loader {
+	l := &loader{dir: dir, config: c}
 	var folders []fs.FS
 	for _, p := range c.Pipelines {
-		folders = append(folders, os.DirFS(filepath.Join(dir, p)))
+		folders = append(folders, trail.FS(p))
 	}
 	l.library = recipe.NewLibrary(append(folders, pipelines.Files)...)
-
-	nodes := make([][]*Node, len(recipes)+len(images))
-	errs := make([]error, len(nodes))
-	var work sync.WaitGroup
-	next := make(chan int)
-	for range runtime.GOMAXPROCS(0) {
-		work.Go(func() {
-			for i := range next {
-				if i < len(recipes) {
-					nodes[i], errs[i] = l.recipe(recipes[i])
-				} else {
-					nodes[i], errs[i] = l.image(images[i-len(recipes)])
-				}
-			}
-		})
-	}
-	for i := range nodes {
-		next <- i
-	}
-	close(next)
-	work.Wait()
-	if err := errors.Join(errs...); err != nil {
-		return nil, err
-	}
-	return slices.Concat(nodes...), nil
+	return l
 }
 
 // yamlFiles lists the recipe or image files of a folder, sorted; names that
 // begin with a dot are somebody else's.
-func yamlFiles(dir string) ([]string, error) {
-	entries, err := os.ReadDir(dir)
+func yamlFiles(trail *inputs.Trail, dir string) ([]string, error) {
+	entries, err := trail.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	} else if err != nil {
@@ -191,50 +170,86 @@ func yamlFiles(dir string) ([]string, error) {
 	return files, nil
 }
 
-type loader struct {
-	dir     string
-	config  Config
-	library *recipe.Library
-}
-
-// name is how messages call a file: relative to the workspace.
-func (l *loader) name(file string) string {
-	if rel, err := filepath.Rel(l.dir, file); err == nil {
-		return rel
-	}
-	return file
-}
-
-func (l *loader) recipe(file string) ([]*Node, error) {
-	data, err := os.ReadFile(file)
+// recipe plans a recipe for all architectures, and keeps the outlines.
+func (l *loader) recipe(trail *inputs.Trail, file string) ([]*Node, error) {
+	data, err := trail.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
-	name := l.name(file)
-	r, err := recipe.Parse(name, data, recipe.ParseOptions{})
+	r, err := recipe.Parse(file, data, recipe.ParseOptions{})
 	if err != nil {
 		return nil, err
 	}
 	var nodes []*Node
 	for _, arch := range l.config.Archs {
-		plan, err := r.Plan(recipe.PlanOptions{
-			Arch: apk.Arch(arch), BuildArch: apk.Arch(l.config.BuildArch),
-			Library: l.library, Dir: os.DirFS(filepath.Dir(file)), Network: l.config.Network.Of(r.Package.Name.Value),
-		})
+		plan, err := l.plan(trail, r, apk.Arch(arch))
 		if errors.Is(err, recipe.ErrArchitecture) {
 			continue
 		} else if err != nil {
 			return nil, err
 		}
-		nodes = append(nodes, &Node{
-			ID: arch + "/" + plan.Name, Kind: Packages, Name: plan.Name, File: name, Arch: plan.Arch, Plan: plan,
-		})
+		n := &Node{ID: arch + "/" + plan.Name, Kind: Packages, Name: plan.Name, File: file, Arch: plan.Arch}
+		if n.Outline, err = outline(plan, file); err != nil {
+			return nil, err
+		}
+		for _, name := range plan.LocalFiles {
+			digest, err := trail.Digest(filepath.Join(filepath.Dir(file), plan.LocalDir, name))
+			if err != nil {
+				return nil, err
+			}
+			n.LocalFiles = append(n.LocalFiles, LocalFile{name, digest})
+		}
+		nodes = append(nodes, n)
 	}
 	return nodes, nil
 }
 
-func (l *loader) image(file string) ([]*Node, error) {
-	config, err := image.Load(file, l.dir)
+func (l *loader) plan(trail *inputs.Trail, r *recipe.Recipe, arch apk.Arch) (*recipe.Plan, error) {
+	var errs error
+	plan, err := r.Plan(recipe.PlanOptions{
+		Arch: arch, BuildArch: apk.Arch(l.config.BuildArch), Dir: trail.FS(filepath.Dir(r.File)),
+		Network: l.config.Network.Of(r.Package.Name.Value),
+		Library: l.library.Noting(func(file string) {
+			for _, folder := range l.config.Pipelines {
+				errs = errors.Join(errs, trail.Met(filepath.Join(folder, file)))
+			}
+		}),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return plan, errs
+}
+
+// again plans a recipe once more, with its steps.
+func (l *loader) again(n *Node) (*recipe.Plan, error) {
+	trail := inputs.New(l.dir).Trail()
+	data, err := trail.ReadFile(n.File)
+	if err != nil {
+		return nil, err
+	}
+	r, err := recipe.Parse(n.File, data, recipe.ParseOptions{})
+	if err != nil {
+		return nil, err
+	}
+	plan, err := l.plan(trail, r, n.Arch)
+	if err != nil {
+		return nil, err
+	}
+	if plan.Digests() != n.Digests {
+		return nil, fmt.Errorf("%s, or a file that it uses, changes while it is read: run this again", n.File)
+	}
+	return plan, nil
+}
+
+func (l *loader) image(trail *inputs.Trail, file string) (*Node, error) {
+	read := func(name string) ([]byte, error) {
+		if rel, err := filepath.Rel(l.dir, name); err == nil && filepath.IsAbs(name) && filepath.IsLocal(rel) {
+			name = rel
+		}
+		return trail.ReadFile(name)
+	}
+	config, err := image.LoadBy(read, filepath.Join(l.dir, file), l.dir)
 	if err != nil {
 		return nil, err
 	}
@@ -247,49 +262,33 @@ func (l *loader) image(file string) ([]*Node, error) {
 		}
 	}
 	name := strings.TrimSuffix(filepath.Base(file), ".yaml")
-	return []*Node{{ID: "image/" + name, Kind: Image, Name: name, File: l.name(file), Image: config}}, nil
+	return &Node{ID: "image/" + name, Kind: Image, Name: name, File: file, Image: config}, nil
 }
 
 // Definition is a digest of what the node's own files say, as far as it
 // matters: what a branch changed has another definition than before.
-func (n *Node) Definition(dir string) (string, error) {
+func (n *Node) Definition() (string, error) {
 	if n.Kind == Image {
 		return n.Image.Digest()
 	}
 	h := sha256.New()
-	d := n.Plan.Digests()
-	fmt.Fprintf(h, "%s %s\n", d.Build, d.Package)
-	local := os.DirFS(n.LocalDir(dir))
-	for _, name := range n.Plan.LocalFiles {
-		fmt.Fprintf(h, "%s\n", name)
-		if err := hashFile(h, local, name); err != nil {
-			return "", err
-		}
+	fmt.Fprintf(h, "%s %s\n", n.Digests.Build, n.Digests.Package)
+	for _, f := range n.LocalFiles {
+		fmt.Fprintf(h, "%d %s %s\n", len(f.Name), f.Name, f.Digest)
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 // Trial is Definition, and what the node's tests say.
-func (n *Node) Trial(dir string) (string, error) {
-	d, err := n.Definition(dir)
+func (n *Node) Trial() (string, error) {
+	d, err := n.Definition()
 	if err == nil && n.Kind != Image {
-		d += " " + n.Plan.Digests().Test
+		d += " " + n.Digests.Test
 	}
 	return d, err
 }
 
-// LocalDir is the folder of the node's own files in the workspace in dir.
-func (n *Node) LocalDir(dir string) string {
-	return filepath.Join(dir, filepath.Dir(n.File), n.Plan.LocalDir)
-}
-
-func hashFile(h io.Writer, from fs.FS, name string) error {
-	f, err := from.Open(name)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	n, err := io.Copy(h, f)
-	fmt.Fprintf(h, "\n%d\n", n)
-	return err
+// OwnFolder is the folder of the node's own files in the workspace in dir.
+func (n *Node) OwnFolder(dir string) string {
+	return filepath.Join(dir, filepath.Dir(n.File), n.LocalDir)
 }

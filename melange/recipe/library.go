@@ -15,6 +15,12 @@ import (
 // Library finds pipelines, the files that uses: names, and remembers what it has read. The first folder that has the
 // file wins whole. One library serves any number of plans at the same time; its folders must not change meanwhile.
 type Library struct {
+	*shelf
+	note func(file string) // may be nil
+}
+
+// A shelf is what all views of a library share.
+type shelf struct {
 	folders []fs.FS
 
 	mu      sync.Mutex
@@ -30,14 +36,19 @@ type entry struct {
 
 // NewLibrary looks in the folders in order; the built-in pipelines come last.
 func NewLibrary(folders ...fs.FS) *Library {
-	return &Library{folders: folders, read: map[string]*entry{}, modules: map[string][]byte{}}
+	return &Library{shelf: &shelf{folders: folders, read: map[string]*entry{}, modules: map[string][]byte{}}}
 }
+
+// Noting returns the library as seen by one who wants to know what of it was asked for: note is told the name of each
+// file, which may be in one of the folders or in none.
+func (l *Library) Noting(note func(file string)) *Library { return &Library{l.shelf, note} }
 
 // errNoPipeline means that no folder has the file.
 var errNoPipeline = errors.New("no such pipeline")
 
 // pipeline reads uses: name. The error is errNoPipeline or one with a place of its own.
 func (l *Library) pipeline(name string) (*PipelineStep, error) {
+	l.noted(name + ".yaml")
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e := l.read[name]
@@ -50,9 +61,10 @@ func (l *Library) pipeline(name string) (*PipelineStep, error) {
 
 // module reads a file that lies beside the pipeline of a name, which was read before.
 func (l *Library) module(pipeline, file string) ([]byte, error) {
+	file = path.Join(path.Dir(pipeline), file)
+	l.noted(file)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	file = path.Join(path.Dir(pipeline), file)
 	if data, ok := l.modules[file]; ok {
 		return data, nil
 	}
@@ -61,6 +73,12 @@ func (l *Library) module(pipeline, file string) ([]byte, error) {
 		l.modules[file] = data
 	}
 	return data, err
+}
+
+func (l *Library) noted(file string) {
+	if l.note != nil && fs.ValidPath(file) {
+		l.note(file)
+	}
 }
 
 func (l *Library) load(name string) *entry {
