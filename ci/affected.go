@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -36,7 +37,7 @@ paths: a comment changes nothing, a pipeline changes every recipe that uses it.
 			if err != nil {
 				return err
 			}
-			effects, err := w.affected(o, base, (*graph.Node).Definition)
+			effects, err := w.affected(c.Context(), o, base, (*graph.Node).Definition)
 			if err != nil {
 				return err
 			}
@@ -72,14 +73,14 @@ func (f *sinceFlag) register(flags *pflag.FlagSet) {
 }
 
 // words are what nodes to take, by their IDs, when the flag is given; none of them is not the same as all.
-func (f sinceFlag) words(w *world, o *workspaceFlags, d definition, args []string) (words []string, none bool, err error) {
+func (f sinceFlag) words(ctx context.Context, w *world, o *workspaceFlags, d definition, args []string) (words []string, none bool, err error) {
 	if f.base == "" {
 		return args, false, nil
 	}
 	if len(args) > 0 {
 		return nil, false, errors.New("--since names nodes, and so do the arguments: give one of them")
 	}
-	effects, err := w.affected(o, f.base, d)
+	effects, err := w.affected(ctx, o, f.base, d)
 	for _, e := range effects {
 		if e.Effect != gone {
 			words = append(words, e.Node)
@@ -91,9 +92,9 @@ func (f sinceFlag) words(w *world, o *workspaceFlags, d definition, args []strin
 // gone is the effect on a node that is not there any more.
 const gone = "gone"
 
-func (w *world) affected(o *workspaceFlags, base string, d definition) ([]effect, error) {
+func (w *world) affected(ctx context.Context, o *workspaceFlags, base string, d definition) ([]effect, error) {
 	if w.graph == nil {
-		if err := w.load(); err != nil {
+		if err := w.load(ctx); err != nil {
 			return nil, err
 		}
 	}

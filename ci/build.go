@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chainguard-dev/clog"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -62,8 +63,13 @@ then, and what was finished is kept for the next run.`,
 			if err != nil {
 				return err
 			}
+			if len(args) == 0 && since.base == "" && !o.json && !r.verbose {
+				if settled, err := w.settledAlready(c.Context(), s, o); settled || err != nil {
+					return err
+				}
+			}
 			return w.make(c.Context(), s, o, r, func(m *maker) ([]run.Node, error) {
-				words, none, err := since.words(w, o, (*graph.Node).Definition, args)
+				words, none, err := since.words(c.Context(), w, o, (*graph.Node).Definition, args)
 				if err != nil || none {
 					return nil, err
 				}
@@ -86,8 +92,8 @@ func (w *world) make(ctx context.Context, s surroundings, o *workspaceFlags, r r
 		return err
 	}
 	defer unlock()
-	if err := w.builder.Sweep(ctx, 0); err != nil {
-		return fmt.Errorf("removing what a killed run left: %w", err)
+	if err := w.sweep(ctx); err != nil {
+		return err
 	}
 	if err := w.prepare(ctx, o, s.stderr); err != nil {
 		return err
@@ -96,7 +102,7 @@ func (w *world) make(ctx context.Context, s surroundings, o *workspaceFlags, r r
 		return err
 	}
 	defer w.journal.Close()
-	m := &maker{world: w, tests: map[string]*graph.Node{}, keep: r.keep}
+	m := &maker{world: w, tests: map[string]*graph.Node{}, keepFailed: r.keep}
 	actions, err := choose(m)
 	if err != nil {
 		return err
@@ -111,10 +117,18 @@ func (w *world) make(ctx context.Context, s surroundings, o *workspaceFlags, r r
 	pageErr := m.report.Summary()
 	if err == nil {
 		then(m)
+		m.keep(ctx, o)
 	} else if errors.Is(err, run.ErrFailed) {
 		m.report.Say("report      %s", m.short(w.out(pageName)))
 	}
 	return errors.Join(err, m.journalErr, pageErr)
+}
+
+func (w *world) sweep(ctx context.Context) error {
+	if err := w.builder.Sweep(ctx, 0); err != nil {
+		return fmt.Errorf("removing what a killed run left: %w", err)
+	}
+	return nil
 }
 
 // pageName is the page about the last run that did something, in the folder of what is made.
@@ -124,7 +138,7 @@ const pageName = "report.html"
 type maker struct {
 	*world
 	whole      bool // all of the workspace: what it does not make is not in the repository any more
-	keep       bool // the workspaces of what fails
+	keepFailed bool // the workspaces of what fails
 	report     *report.Report
 	packages   []*graph.Node
 	generation repository.Generation
@@ -180,6 +194,10 @@ func needs(n *graph.Node) []string {
 }
 
 func (m *maker) makePackages(ctx context.Context, n *graph.Node) (run.Outcome, error) {
+	if k, ok := m.recall(ctx, n); ok {
+		m.keys.record(n.ID, k.digests())
+		return run.Outcome{Cached: true, Note: count(len(n.Outputs))}, nil
+	}
 	job, err := m.job(ctx, n)
 	if err != nil {
 		return run.Outcome{}, err
@@ -198,6 +216,7 @@ func (m *maker) makePackages(ctx context.Context, n *graph.Node) (run.Outcome, e
 	m.mu.Lock()
 	m.made[n.ID] = result
 	m.mu.Unlock()
+	m.remember(ctx, n, result.Keys)
 	for _, p := range result.Packages {
 		if _, _, err := m.builder.Sign(ctx, p, m.seal); err != nil {
 			return run.Outcome{}, err
@@ -209,7 +228,7 @@ func (m *maker) makePackages(ctx context.Context, n *graph.Node) (run.Outcome, e
 // watch shows and logs what a job of a node does.
 func (m *maker) watch(job *build.Job, n *graph.Node, log *logFile) {
 	job.Log = log
-	if m.keep {
+	if m.keepFailed {
 		job.Keep = build.KeepFailed
 	}
 	job.OnStep = func(i, of int, s recipe.Step) {
@@ -220,10 +239,7 @@ func (m *maker) watch(job *build.Job, n *graph.Node, log *logFile) {
 
 // note says what a build came to.
 func note(r *build.Result, before string) string {
-	words := fmt.Sprintf("%d packages", len(r.Packages))
-	if len(r.Packages) == 1 {
-		words = "1 package"
-	}
+	words := count(len(r.Packages))
 	switch {
 	case !r.Ran && !r.Packed:
 		return words
@@ -241,6 +257,13 @@ func note(r *build.Result, before string) string {
 		words += fmt.Sprintf(", %d warnings", r.Warnings)
 	}
 	return words
+}
+
+func count(packages int) string {
+	if packages == 1 {
+		return "1 package"
+	}
+	return fmt.Sprintf("%d packages", packages)
 }
 
 // contents is what dependents saw of the node when it was last made.
@@ -262,7 +285,11 @@ func (m *maker) publish(ctx context.Context) (run.Outcome, error) {
 	change := repository.Change{Add: map[apk.Arch][]repository.Addition{}, Replace: m.whole}
 	count := 0
 	for _, n := range m.packages {
-		for _, p := range m.made[n.ID].Packages {
+		packages, err := m.packagesOf(n)
+		if err != nil {
+			return run.Outcome{}, err
+		}
+		for _, p := range packages {
 			info, file, err := m.builder.Sign(ctx, p, m.seal)
 			if err != nil {
 				return run.Outcome{}, err
@@ -308,13 +335,57 @@ func (m *maker) event(e run.Event) {
 	m.journalErr = errors.Join(m.journalErr, m.journal.Append(record))
 }
 
-// where tells where to find what was made.
+// keep remembers what the run has found. That it cannot costs the next run time and nothing else.
+func (m *maker) keep(ctx context.Context, o *workspaceFlags) {
+	err := m.recollection.save(m.stamp(), m.graph.Nodes())
+	if err == nil && m.whole {
+		err = m.settle(ctx, o)
+	}
+	if err != nil {
+		clog.WarnContext(ctx, err.Error())
+	}
+}
+
+// settledAlready ends a build before it begins, if nothing has changed since one that had nothing to do.
+func (w *world) settledAlready(ctx context.Context, s surroundings, o *workspaceFlags) (bool, error) {
+	unlock, err := w.lock()
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
+	if err := w.sweep(ctx); err != nil {
+		return false, err
+	}
+	began := time.Now()
+	nodes, ok := w.isSettled(ctx)
+	if !ok {
+		return false, nil
+	}
+	r := report.New(report.Config{Out: s.stdout, Total: len(nodes)})
+	defer r.Close()
+	for _, id := range nodes {
+		r.Event(run.Event{Node: id, Status: run.Cached, Time: began})
+	}
+	err = r.Summary()
+	w.where(r, nodes)
+	return true, err
+}
+
 func (m *maker) where() {
-	m.report.Say("repository  %s", m.short(m.out("repository")))
+	var nodes []string
 	for _, n := range m.graph.Nodes() {
-		if n.Kind == graph.Image {
-			if _, err := os.Stat(m.out("images", n.Name)); err == nil {
-				m.report.Say("image       %s", m.short(m.out("images", n.Name)))
+		nodes = append(nodes, n.ID)
+	}
+	m.world.where(m.report, nodes)
+}
+
+// where tells where to find what was made.
+func (w *world) where(r *report.Report, nodes []string) {
+	r.Say("repository  %s", w.short(w.out("repository")))
+	for _, id := range nodes {
+		if name, ok := strings.CutPrefix(id, string(graph.Image)+"/"); ok {
+			if _, err := os.Stat(w.out("images", name)); err == nil {
+				r.Say("image       %s", w.short(w.out("images", name)))
 			}
 		}
 	}
@@ -385,7 +456,7 @@ func (m *maker) explain(node string, err error) []string {
 		}
 	}
 	lines = append(lines, "log: "+m.short(log))
-	if m.keep {
+	if m.keepFailed {
 		return append(lines, fmt.Sprintf("look into: melange shell --kept %s --cache-dir %s", job.KeptName(), m.cache))
 	}
 	return append(lines, fmt.Sprintf("look into: world %s %s/%s --keep", again, n.Arch, n.Name))

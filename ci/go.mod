@@ -6,6 +6,7 @@ require (
 	distro.internal/apko v0.0.0
 	distro.internal/melange v0.0.0
 	distro.internal/shared v0.0.0
+	github.com/chainguard-dev/clog v1.8.0
 	github.com/google/go-cmp v0.7.0
 )
 
@@ -30,7 +31,6 @@ require (
 	distro.internal/pipelines v0.0.0
 	github.com/Microsoft/go-winio v0.6.2 // indirect
 	github.com/ProtonMail/go-crypto v1.1.6 // indirect
-	github.com/chainguard-dev/clog v1.8.0 // indirect
 	github.com/cloudflare/circl v1.6.3 // indirect
 	github.com/cyphar/filepath-securejoin v0.6.1 // indirect
 	github.com/emirpasic/gods v1.18.1 // indirect

@@ -23,7 +23,7 @@ func graphCommand(s surroundings, o *workspaceFlags) *cobra.Command {
 			if seeds {
 				return w.printSeeds(s.stdout, o.json)
 			}
-			if err := w.load(); err != nil {
+			if err := w.load(c.Context()); err != nil {
 				return err
 			}
 			nodes, err := w.find(args)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -15,11 +16,20 @@ func planCommand(s surroundings, o *workspaceFlags) *cobra.Command {
 		Use:   "plan [NODE...]",
 		Short: "Tell what a build would make, and why; make nothing",
 		RunE: func(c *cobra.Command, args []string) error {
-			w, err := openForReading(s, o)
+			w, err := openWorld(s, o)
 			if err != nil {
 				return err
 			}
-			words, none, err := since.words(w, o, (*graph.Node).Definition, args)
+			if !all && !o.json && len(args) == 0 && since.base == "" {
+				if nodes, ok := w.isSettled(c.Context()); ok {
+					printCounts(s.stdout, map[verdict]int{upToDate: len(nodes) - 1}) // a plan has no node that publishes
+					return nil
+				}
+			}
+			if err := w.read(c.Context()); err != nil {
+				return err
+			}
+			words, none, err := since.words(c.Context(), w, o, (*graph.Node).Definition, args)
 			if err != nil {
 				return err
 			}
@@ -45,11 +55,15 @@ func planCommand(s surroundings, o *workspaceFlags) *cobra.Command {
 					fmt.Fprintf(s.stdout, "%-10s %-28s %s\n", f.verdict, f.node.ID, f.reason())
 				}
 			}
-			fmt.Fprintf(s.stdout, "%d to make, %d depend on those, %d up to date\n", count[stale], count[waiting], count[upToDate])
+			printCounts(s.stdout, count)
 			return nil
 		},
 	}
 	c.Flags().BoolVarP(&all, "verbose", "v", false, "print also what is up to date")
 	since.register(c.Flags())
 	return c
+}
+
+func printCounts(w io.Writer, count map[verdict]int) {
+	fmt.Fprintf(w, "%d to make, %d depend on those, %d up to date\n", count[stale], count[waiting], count[upToDate])
 }

@@ -55,7 +55,7 @@ func (w *world) prepare(ctx context.Context, o *workspaceFlags, progress io.Writ
 	if err := w.makeStage0(ctx, progress); err != nil {
 		return err
 	}
-	return w.load()
+	return w.load(ctx)
 }
 
 // openKey reads the signing key, or makes one on the first run of all, and puts
@@ -142,6 +142,12 @@ func (w *world) stage0Config() (stage0.Config, error) {
 	}
 	c.Lock, err = stage0.ParseLock(name, data)
 	return c, err
+}
+
+// stage0Files are those that decide whether there is anything to make of it.
+func (w *world) stage0Files() []string {
+	dir := w.path(w.config.Stage0)
+	return append(stage0.Files(w.out("stage0")), filepath.Join(dir, stage0Spec), filepath.Join(dir, stage0Lock), filepath.Join(dir, mirrorList))
 }
 
 // makeStage0 makes the repository of the first tools, telling how far it is:

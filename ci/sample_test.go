@@ -34,7 +34,7 @@ func TestSample(t *testing.T) {
 	s.surroundings.config = filepath.Join(config, "distro")
 	s.flags.cache = s.surroundings.cache
 	s.command(t, "build")
-	s.world, err = openForReading(s.surroundings, &s.flags)
+	s.world, err = openForReading(t.Context(), s.surroundings, &s.flags)
 	must(t, err)
 
 	t.Run("Again", s.again)

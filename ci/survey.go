@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/chainguard-dev/clog"
+
 	"distro.internal/ci/graph"
 	"distro.internal/ci/run"
 	"distro.internal/melange/build"
@@ -45,8 +47,8 @@ type change struct {
 
 // survey looks at nodes, which come dependencies first, and makes nothing.
 func (w *world) survey(ctx context.Context, nodes []*graph.Node) []finding {
-	var findings []finding
-	at := map[string]*finding{}
+	findings := make([]finding, 0, len(nodes)) // they stay where they are
+	at := make(map[string]*finding, len(nodes))
 	for _, n := range nodes {
 		f := finding{node: n}
 		for _, id := range needs(n) {
@@ -67,6 +69,9 @@ func (w *world) survey(ctx context.Context, nodes []*graph.Node) []finding {
 		findings = append(findings, f)
 		at[n.ID] = &findings[len(findings)-1]
 	}
+	if err := w.recollection.save(w.stamp(), w.graph.Nodes()); err != nil {
+		clog.WarnContext(ctx, err.Error()) // the next one finds out for itself
+	}
 	return findings
 }
 
@@ -78,6 +83,10 @@ func (f *finding) roots() []string {
 }
 
 func (w *world) surveyPackages(ctx context.Context, f *finding) {
+	if k, ok := w.recall(ctx, f.node); ok && w.lastMade(f.node, k) {
+		f.verdict = upToDate
+		return
+	}
 	job, err := w.job(ctx, f.node)
 	var result *build.Result
 	if err == nil {
@@ -90,12 +99,19 @@ func (w *world) surveyPackages(ctx context.Context, f *finding) {
 	case err == nil:
 		f.verdict = upToDate
 		w.made[f.node.ID] = result
+		w.remember(ctx, f.node, result.Keys)
 	case errors.Is(err, fs.ErrNotExist) && result != nil:
 		last, _ := w.journal.Last(f.node.ID)
 		f.verdict, f.failed = stale, last.Status == run.Failed && len(f.changes) == 0
 	default:
 		f.verdict, f.err = stale, err
 	}
+}
+
+// lastMade tells whether a node was last made under these keys, so that there is nothing to say of changes.
+func (w *world) lastMade(n *graph.Node, k recalled) bool {
+	last, ok := w.journal.Last(n.ID)
+	return ok && maps.Equal(last.Keys, k.digests())
 }
 
 // changes compares keys with those under which a node was last made.
@@ -151,16 +167,21 @@ func (w *world) key(digest string) (*cas.Key, error) {
 }
 
 // openForReading opens the workspace for commands that only look.
-func openForReading(s surroundings, o *workspaceFlags) (*world, error) {
+func openForReading(ctx context.Context, s surroundings, o *workspaceFlags) (*world, error) {
 	w, err := openWorld(s, o)
 	if err != nil {
 		return nil, err
 	}
-	if err := w.load(); err != nil {
-		return nil, err
+	return w, w.read(ctx)
+}
+
+// read reads all that there is to look at.
+func (w *world) read(ctx context.Context) (err error) {
+	if err := w.load(ctx); err != nil {
+		return err
 	}
 	w.journal, err = run.ReadJournal(w.out("journal"))
-	return w, err
+	return err
 }
 
 // A findingObject is a finding as JSON.

@@ -30,7 +30,7 @@ again while nothing that it depends on changes.`,
 				return err
 			}
 			return w.make(c.Context(), s, o, r, func(m *maker) ([]run.Node, error) {
-				words, none, err := since.words(w, o, (*graph.Node).Trial, args)
+				words, none, err := since.words(c.Context(), w, o, (*graph.Node).Trial, args)
 				if err != nil || none {
 					return nil, err
 				}

@@ -29,7 +29,7 @@ results, one step at a time where the first build had many. Every package must
 come out equal to the last byte of what is signed. What was found equal once is
 not built again until something that it is made of changes.`,
 		RunE: func(c *cobra.Command, args []string) error {
-			w, err := openForReading(s, o)
+			w, err := openForReading(c.Context(), s, o)
 			if err != nil {
 				return err
 			}
@@ -87,7 +87,10 @@ func (w *world) verifyNode(ctx context.Context, other *build.Builder, n *graph.N
 	if err != nil {
 		return run.Outcome{}, err
 	}
-	first := w.made[n.ID]
+	first, err := w.builder.Lookup(job)
+	if err != nil {
+		return run.Outcome{}, err
+	}
 	key := cas.NewKey("verify/1")
 	for _, k := range first.Keys {
 		key.Add(k.Kind(), k.Digest().String())

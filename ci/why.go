@@ -17,7 +17,7 @@ func whyCommand(s surroundings, o *workspaceFlags) *cobra.Command {
 		Short: "Tell which inputs of a node changed since it was last made: old and new",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			w, err := openForReading(s, o)
+			w, err := openForReading(c.Context(), s, o)
 			if err != nil {
 				return err
 			}

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chainguard-dev/clog"
 	"golang.org/x/sys/unix"
 
 	"distro.internal/ci/graph"
@@ -46,6 +47,13 @@ type world struct {
 	mu       sync.Mutex
 	made     map[string]*build.Result // by node
 	external map[string]*external     // by repositories, keys and architecture
+	states   map[string]string        // of those repositories, likewise, see offered
+	sums     map[string]string        // by node, see sum
+
+	identity     string // of the program, and of what it was told
+	recollection *recollection
+	stampOnce    sync.Once
+	storeStamp   string
 }
 
 // An external is the packages of other repositories, compiled once.
@@ -76,12 +84,13 @@ func openWorld(s surroundings, o *workspaceFlags) (*world, error) {
 	w := &world{
 		dir: dir, config: config, cache: cache,
 		client: &repository.Client{Cache: filepath.Join(cache, "apk"), Access: s.access, AllowOlder: o.allowOlder},
-		made:   map[string]*build.Result{}, external: map[string]*external{},
+		made:   map[string]*build.Result{}, external: map[string]*external{}, states: map[string]string{}, sums: map[string]string{},
 	}
 	program, err := programIdentity()
 	if err != nil {
 		return nil, err
 	}
+	w.identity = fmt.Sprintf("%s %q %q %v %q", program, o.file, o.key, o.allowOlder, s.epoch)
 	w.memory = graph.OpenMemory(dir, config, w.memoryFile("recipes"), program)
 	w.builder = &build.Builder{
 		Store:   cas.Store{Dir: filepath.Join(cache, "cas")},
@@ -135,13 +144,18 @@ func stepLimits(c graph.Limits) (sandbox.Limits, error) {
 
 // load reads recipes and images. It comes after the key is there: a recipe may
 // package the public key.
-func (w *world) load() (err error) {
+func (w *world) load(ctx context.Context) (err error) {
+	w.stamp() // before anything is looked for in the store
+	w.recollection = openRecollection(w.memoryFile("made"), w.identity)
 	w.memory.Check()
 	w.graph, err = w.memory.Load()
-	if err == nil {
-		err = w.memory.Save()
+	if err != nil {
+		return err
 	}
-	return err
+	if err := w.memory.Save(); err != nil {
+		clog.WarnContext(ctx, err.Error()) // the next one reads them again
+	}
+	return nil
 }
 
 // memoryFile is where something is remembered of this workspace.
@@ -225,25 +239,28 @@ func (w *world) offer(ctx context.Context, n *graph.Node, e recipe.Environment, 
 	base := build.Offer{Universe: ext.universe, Install: func(c solve.Chosen) build.Installed {
 		return build.Fetched(w.client, ext.sources[c.Repository], c.Package)
 	}}
-	return w.builder.Above(base, w.madeFor(n, arch), w.seal), nil
+	made, err := w.madeFor(n, arch)
+	return w.builder.Above(base, made, w.seal), err
 }
 
 // madeFor are the packages of a node's ancestors.
-func (w *world) madeFor(n *graph.Node, arch apk.Arch) []build.Package {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+func (w *world) madeFor(n *graph.Node, arch apk.Arch) ([]build.Package, error) {
 	var made []build.Package
 	for _, a := range w.graph.Ancestors(n) {
 		if a != n && a.Kind == graph.Packages && a.Arch == arch {
-			made = append(made, w.made[a.ID].Packages...)
+			packages, err := w.packagesOf(a)
+			if err != nil {
+				return nil, err
+			}
+			made = append(made, packages...)
 		}
 	}
-	return made
+	return made, nil
 }
 
 // externalPackages reads the indexes of the repositories that an environment names.
 func (w *world) externalPackages(ctx context.Context, e recipe.Environment, arch apk.Arch) (*external, error) {
-	name := strings.Join(append(append([]string{string(arch)}, e.Repositories...), e.Keyring...), "\x00")
+	name := externalName(e.Repositories, e.Keyring, arch)
 	w.mu.Lock()
 	x := w.external[name]
 	if x == nil {
@@ -253,6 +270,9 @@ func (w *world) externalPackages(ctx context.Context, e recipe.Environment, arch
 	w.mu.Unlock()
 	x.once.Do(func() {
 		x.err = w.readExternal(ctx, x, slices.Concat(e.Repositories, w.config.Repositories), slices.Concat(e.Keyring, w.config.Keyring), arch)
+		w.mu.Lock()
+		delete(w.states, name) // a generation may have been seen that was not before
+		w.mu.Unlock()
 	})
 	return x, x.err
 }

@@ -171,50 +171,53 @@ func (m *Memory) Save() error {
 		return nil
 	}
 	m.decodeRecipes()
-	body := &record.Writer{}
-	m.encode(body)
-	w := &record.Writer{}
-	w.Text(body.Digest())
-	w.Append(body)
+	w, looks := &record.Writer{}, &record.Writer{}
+	m.encode(w, looks)
+	m.edition = w.Digest()
+	looks.Text(m.edition)
+	w.Append(looks)
 	if err := record.Save(m.file, m.identity, w); err != nil {
 		return fmt.Errorf("keeping what was read of the recipes: %w", err)
 	}
-	m.stale, m.edition = false, body.Digest()
+	m.stale = false
 	return nil
 }
 
-// encode writes the inputs first: often nobody asks for more.
-func (m *Memory) encode(w *record.Writer) {
+// encode writes all that the edition names, and what the file system says of the inputs.
+func (m *Memory) encode(w, looks *record.Writer) {
 	files := slices.Sorted(maps.Keys(m.recipes))
 	lists := [][]int32{m.folders, m.images}
 	for _, file := range files {
 		lists = append(lists, m.recipes[file].inputs)
 	}
-	number := m.inputs.Encode(w, slices.Concat(lists...))
+	number := m.inputs.Encode(w, looks, slices.Concat(lists...))
 	for _, list := range lists[:2] {
 		encodeNumbers(w, list, number)
 	}
-	w.Count(len(files))
+	recipes := &record.Writer{}
+	recipes.Count(len(files))
 	for i, file := range files {
 		nodes := m.recipes[file].nodes
-		w.Text(file)
-		encodeNumbers(w, lists[2+i], number)
-		w.Count(len(nodes))
+		recipes.Text(file)
+		encodeNumbers(recipes, lists[2+i], number)
+		recipes.Count(len(nodes))
 		for _, n := range nodes {
-			w.Text(n.Name)
-			w.Text(string(n.Arch))
-			n.Outline.encode(w)
+			recipes.Text(n.Name)
+			recipes.Text(string(n.Arch))
+			n.Outline.encode(recipes)
 		}
 	}
+	w.Part(recipes)
 }
 
 // decode reads what was kept, but for the recipes.
 func (m *Memory) decode(r *record.Reader) bool {
-	m.edition = r.Text()
 	m.inputs = inputs.Decode(r, m.dir)
 	m.folders, m.images = decodeNumbers(r, m.inputs), decodeNumbers(r, m.inputs)
-	m.kept, m.stale = r, false
-	return r.Err() == nil
+	m.kept, m.stale = r.Part(), false
+	m.inputs.DecodeLooks(r)
+	m.edition = r.Text()
+	return r.Ended()
 }
 
 func (m *Memory) decodeRecipes() {

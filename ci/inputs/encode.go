@@ -3,8 +3,9 @@ package inputs
 import "distro.internal/ci/record"
 
 // Encode writes those of the inputs that are still good for something, and
-// returns their new numbers.
-func (s *Set) Encode(w *record.Writer, used []int32) map[int32]int32 {
+// returns their new numbers. What the file system says of them goes elsewhere:
+// it may change without any of them being another.
+func (s *Set) Encode(w, looks *record.Writer, used []int32) map[int32]int32 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	number := map[int32]int32{}
@@ -21,9 +22,9 @@ func (s *Set) Encode(w *record.Writer, used []int32) map[int32]int32 {
 		w.Text(i.name)
 		w.Bytes(i.holds[:])
 		w.Int(int64(i.looks.kind))
-		w.Bool(i.looks.executable)
-		for _, v := range []int64{i.looks.size, i.looks.mtime, i.looks.ctime, int64(i.looks.inode), int64(i.looks.device), int64(i.looks.mode)} {
-			w.Int(v)
+		l := &i.looks
+		for _, v := range [...]int64{l.size, l.mtime, l.ctime, int64(l.inode), int64(l.device), int64(l.mode)} {
+			looks.Int(v)
 		}
 	}
 	return number
@@ -42,13 +43,6 @@ func Decode(r *record.Reader, root string) *Set {
 		i := input{name: r.Text()}
 		copy(i.holds[:], r.Bytes(len(i.holds)))
 		i.looks.kind = kind(r.Int())
-		i.looks.executable = r.Bool()
-		for _, v := range []*int64{&i.looks.size, &i.looks.mtime, &i.looks.ctime} {
-			*v = r.Int()
-		}
-		for _, v := range []*uint64{&i.looks.inode, &i.looks.device, &i.looks.mode} {
-			*v = uint64(r.Int())
-		}
 		if _, twice := s.number[i.name]; twice || i.looks.kind > folder {
 			r.Fail()
 		}
@@ -56,4 +50,13 @@ func Decode(r *record.Reader, root string) *Set {
 		s.inputs = append(s.inputs, i)
 	}
 	return s
+}
+
+// DecodeLooks reads what else Encode has written.
+func (s *Set) DecodeLooks(r *record.Reader) {
+	for n := range s.inputs {
+		l := &s.inputs[n].looks
+		l.size, l.mtime, l.ctime = r.Int(), r.Int(), r.Int()
+		l.inode, l.device, l.mode = uint64(r.Int()), uint64(r.Int()), uint64(r.Int())
+	}
 }

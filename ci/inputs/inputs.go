@@ -59,7 +59,6 @@ type digest = [sha256.Size]byte
 // believed.
 type looks struct {
 	kind                kind
-	executable          bool
 	size, mtime, ctime  int64
 	inode, device, mode uint64
 }
@@ -72,6 +71,9 @@ const (
 	file
 	folder
 )
+
+// unbelieved is a size that nothing has.
+const unbelieved = -1
 
 // atRest is how long something must not have changed for its looks to be
 // believed: longer than the tick of any clock that a file system goes by.
@@ -226,7 +228,7 @@ func look(path string, data bool) (found, error) {
 	}
 	after, err := looksOf(f)
 	if newest := time.Unix(0, max(before.mtime, before.ctime)); err != nil || after != before || began.Sub(newest) < atRest {
-		found.looks = looks{kind: before.kind, size: -1} // like nothing that there is
+		found.looks = looks{kind: before.kind, size: unbelieved}
 	}
 	return found, err
 }
@@ -236,7 +238,7 @@ func absent(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is
 // read reads a file, and keeps its bytes if they are wanted.
 func read(f *os.File, l looks, wanted bool) ([]byte, digest, error) {
 	h := sha256.New()
-	fmt.Fprintln(h, l.executable)
+	fmt.Fprintln(h, l.mode&0o111 != 0) // that it can be executed
 	if !wanted {
 		_, err := io.Copy(h, f)
 		return nil, digest(h.Sum(nil)), err
@@ -265,7 +267,7 @@ func looksOf(f *os.File) (looks, error) {
 
 func looksOfStat(st *unix.Stat_t) looks {
 	l := looks{
-		kind: file, executable: st.Mode&0o111 != 0, size: st.Size, mtime: st.Mtim.Nano(), ctime: st.Ctim.Nano(),
+		kind: file, size: st.Size, mtime: st.Mtim.Nano(), ctime: st.Ctim.Nano(),
 		inode: st.Ino, device: st.Dev, mode: uint64(st.Mode),
 	}
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
@@ -335,7 +337,9 @@ func (c *checker) one(n int32) {
 		return
 	}
 	i.looks = found.looks
-	c.refreshed.Store(true)
+	if found.looks.size != unbelieved {
+		c.refreshed.Store(true)
+	}
 }
 
 // Changed reports whether one of some inputs was found to be otherwise, or was

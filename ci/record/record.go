@@ -76,6 +76,12 @@ func (w *Writer) Digest() string {
 // Append adds what another has written.
 func (w *Writer) Append(other *Writer) { w.b = append(w.b, other.b...) }
 
+// Part adds what another has written as one value, which need not be read to read on behind it.
+func (w *Writer) Part(other *Writer) {
+	w.Count(len(other.b))
+	w.Append(other)
+}
+
 func (w *Writer) Int(v int64)    { w.b = binary.AppendVarint(w.b, v) }
 func (w *Writer) Count(n int)    { w.b = binary.AppendUvarint(w.b, uint64(n)) }
 func (w *Writer) Bytes(b []byte) { w.b = append(w.b, b...) }
@@ -156,6 +162,9 @@ func (r *Reader) Text() string {
 	b := r.Bytes(r.Count())
 	return unsafe.String(unsafe.SliceData(b), len(b))
 }
+
+// Part reads what was written as one value.
+func (r *Reader) Part() *Reader { return NewReader(r.Bytes(r.Count())) }
 
 func (r *Reader) Bool() bool {
 	b := r.Bytes(1)

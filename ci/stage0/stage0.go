@@ -73,6 +73,11 @@ const (
 	stampFile = ".stamp"
 )
 
+// Files are those of the repository in dir by which Make knows that there is nothing to do.
+func Files(dir string) []string {
+	return []string{filepath.Join(dir, keyFile), filepath.Join(dir, string(Arch), stampFile)}
+}
+
 // Make brings the repository in c.Dir up to what the spec and the lock say,
 // and reports whether there was anything to do. A reader sees the whole old
 // one or the whole new one.

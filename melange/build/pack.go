@@ -341,15 +341,34 @@ func (b *Builder) lookupPackages(r *Result, job Job, trees *trees) error {
 	if err != nil {
 		return err
 	}
-	packages := make([]Package, len(job.Plan.Outputs))
+	names := make([]string, len(job.Plan.Outputs))
 	for i, o := range job.Plan.Outputs {
-		if packages[i], err = recall(stored, o.Name); err != nil {
-			return fmt.Errorf("reading the result of %s: %w", o.Name, err)
+		names[i] = o.Name
+	}
+	r.Packages, r.Warnings, err = recallAll(stored, names)
+	return err
+}
+
+// Recall returns packages that were made, by the digest of the key under which Build or Lookup has found them. What is
+// not in the store any more is fs.ErrNotExist.
+func (b *Builder) Recall(key cas.Digest, names []string) ([]Package, error) {
+	stored, err := b.Store.Result(key)
+	if err != nil {
+		return nil, err
+	}
+	packages, _, err := recallAll(stored, names)
+	return packages, err
+}
+
+func recallAll(stored *cas.Result, names []string) (packages []Package, warnings int, err error) {
+	packages = make([]Package, len(names))
+	for i, name := range names {
+		if packages[i], err = recall(stored, name); err != nil {
+			return nil, 0, fmt.Errorf("reading the result of %s: %w", name, err)
 		}
 	}
-	r.Packages = packages
-	r.Warnings, err = strconv.Atoi(stored.Metadata[warningsWord])
-	return err
+	warnings, err = strconv.Atoi(stored.Metadata[warningsWord])
+	return packages, warnings, err
 }
 
 // recall makes a package of what storePackages recorded.

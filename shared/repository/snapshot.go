@@ -70,6 +70,9 @@ func (x *Snapshot) look(ctx context.Context) (err error) {
 	return err
 }
 
+// Seen is the newest generation that this repository was known to have before it was asked.
+func (x *Snapshot) Seen() int { return x.seen }
+
 // Open returns the verified index to read, and sets Digest to what it is: a repository in a folder may have
 // changed meanwhile. Who has read it still has to Accept its generation.
 func (x *Snapshot) Open(ctx context.Context) (*apk.IndexReader, error) {
