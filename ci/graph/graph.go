@@ -123,14 +123,15 @@ func (g *Graph) Node(id string) (*Node, bool) {
 	return n, ok
 }
 
-// needed lists the nodes that n needs, each once.
+// needed lists the nodes that n needs, each once, by ID.
 func (n *Node) needed() []string {
 	var ids []string
-	for _, e := range n.Needs {
-		ids = append(ids, e.To)
+	for i, e := range n.Needs {
+		if i == 0 || e.To != n.Needs[i-1].To {
+			ids = append(ids, e.To)
+		}
 	}
-	slices.Sort(ids)
-	return slices.Compact(ids)
+	return ids
 }
 
 // Test returns a node for the tests of a packages node: it needs those packages
@@ -278,6 +279,7 @@ type makers struct {
 	named   map[subject][]*maker       // packages of that very name
 	offered map[subject][]*maker       // packages that declare to provide the name
 	worlds  map[*Node][]apk.Dependency // of images
+	walks   int                        // how many nodes were connected so far
 }
 
 type subject struct {
@@ -287,9 +289,18 @@ type subject struct {
 
 // A maker is a package with the node that makes it.
 type maker struct {
-	node  *Node
-	name  string
-	needs []apk.Dependency // that the recipe declares
+	node   *Node
+	name   string
+	needs  []apk.Dependency // that the recipe declares
+	leads  []lead           // to who makes what it needs, once somebody has asked
+	asked  bool
+	walked int // the last walk that came by
+}
+
+// A lead is a way to a maker, and the dependency that is the way.
+type lead struct {
+	to  *maker
+	via string
 }
 
 func newMakers(nodes []*Node) (*makers, error) {
@@ -317,7 +328,7 @@ func (m *makers) add(n *Node, o *Output) error {
 	if others := m.named[s]; len(others) > 0 {
 		return fmt.Errorf("%s and %s both make package %s", others[0].node.File, n.File, o.Name)
 	}
-	made := &maker{n, o.Name, o.Needs}
+	made := &maker{node: n, name: o.Name, needs: o.Needs}
 	m.named[s] = append(m.named[s], made)
 	for _, d := range o.Provides {
 		offer := subject{n.Arch, d.Name}
@@ -338,10 +349,26 @@ func (m *makers) of(arch apk.Arch, d apk.Dependency) []*maker {
 	return m.offered[subject{arch, d.Name}]
 }
 
+// leads lists the makers of some dependencies.
+func (m *makers) leads(arch apk.Arch, deps []apk.Dependency) []lead {
+	var leads []lead
+	for i := range deps {
+		found := m.of(arch, deps[i])
+		if len(found) == 0 {
+			continue
+		}
+		via := deps[i].String()
+		for _, to := range found {
+			leads = append(leads, lead{to, via})
+		}
+	}
+	return leads
+}
+
 // connect gives a node its edges. Nodes that are cut are not led to, nor to what they need; nil cuts none.
 func (m *makers) connect(n *Node, cut func(*Node) bool) {
-	c := connector{makers: m, node: n, cut: cut, seen: map[*maker]bool{}}
-	n.Needs, n.Seeds = nil, nil
+	m.walks++
+	c := connector{makers: m, node: n, cut: cut}
 	switch n.Kind {
 	case Packages:
 		c.want(n.RootArch(), n.Outline.Packages, Tool)
@@ -355,41 +382,51 @@ func (m *makers) connect(n *Node, cut func(*Node) bool) {
 			c.want(arch, m.worlds[n], Contents)
 		}
 	}
-	n.Needs, n.Seeds = sortEdges(n.Needs), sortEdges(n.Seeds)
+	n.Needs, n.Seeds = sortEdges(c.needs), sortEdges(c.seeds)
 }
 
 // sortEdges leaves each edge once.
 func sortEdges(edges []Edge) []Edge {
 	slices.SortFunc(edges, func(a, b Edge) int {
-		return cmp.Or(cmp.Compare(a.To, b.To), cmp.Compare(a.Class, b.Class), cmp.Compare(a.Via, b.Via))
+		if c := strings.Compare(a.To, b.To); c != 0 {
+			return c
+		}
+		return cmp.Or(strings.Compare(string(a.Class), string(b.Class)), strings.Compare(a.Via, b.Via))
 	})
-	return slices.Compact(edges)
+	return slices.Clip(slices.Compact(edges))
 }
 
 type connector struct {
 	*makers
-	node *Node
-	cut  func(*Node) bool
-	seen map[*maker]bool
+	node         *Node
+	cut          func(*Node) bool
+	needs, seeds []Edge
 }
 
 // want adds edges to the makers of a list, and to those of their declared needs.
 func (c *connector) want(arch apk.Arch, deps []apk.Dependency, class Class) {
-	for _, d := range deps {
-		for _, m := range c.of(arch, d) {
-			if m.node == c.node {
-				continue // an older build of itself, from another repository
-			}
-			edge := Edge{m.node.ID, class, d.String()}
-			if c.cut != nil && c.cut(m.node) {
-				c.node.Seeds = append(c.node.Seeds, edge)
-				continue
-			}
-			c.node.Needs = append(c.node.Needs, edge)
-			if !c.seen[m] {
-				c.seen[m] = true
-				c.want(arch, m.needs, Runtime)
-			}
+	c.follow(arch, c.leads(arch, deps), class)
+}
+
+func (c *connector) follow(arch apk.Arch, leads []lead, class Class) {
+	for _, l := range leads {
+		m := l.to
+		if m.node == c.node {
+			continue // an older build of itself, from another repository
 		}
+		edge := Edge{m.node.ID, class, l.via}
+		if c.cut != nil && c.cut(m.node) {
+			c.seeds = append(c.seeds, edge)
+			continue
+		}
+		c.needs = append(c.needs, edge)
+		if m.walked == c.walks {
+			continue
+		}
+		m.walked = c.walks
+		if !m.asked { // what it needs is for the architecture that it is of
+			m.leads, m.asked = c.leads(arch, m.needs), true
+		}
+		c.follow(arch, m.leads, Runtime)
 	}
 }

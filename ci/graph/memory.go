@@ -137,7 +137,7 @@ func (m *Memory) nodes(recipes []string, images []*Node, l *loader) []*Node {
 		there[file] = true
 		for _, n := range m.recipes[file].nodes {
 			n := *n
-			n.plan = sync.OnceValues(func() (*recipe.Plan, error) { return l.again(&n) })
+			n.plan = func() (*recipe.Plan, error) { return l.again(&n) }
 			nodes = append(nodes, &n)
 		}
 	}
