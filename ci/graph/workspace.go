@@ -254,7 +254,7 @@ func (l *loader) image(trail *inputs.Trail, file string) (*Node, error) {
 		return nil, err
 	}
 	if base := config.Contents.BaseImage; base != nil {
-		return nil, fmt.Errorf("%s: what is put on a base image (%s) is not planned here: build it with apko", l.name(file), base.Image)
+		return nil, fmt.Errorf("%s: what is put on a base image (%s) is not planned here: build it with apko", file, base.Image)
 	}
 	if len(config.Archs) == 0 {
 		for _, a := range l.config.Archs {
