@@ -162,10 +162,8 @@ func unpackImage(t *testing.T, config, root string) {
 	t.Helper()
 	out := filepath.Join(filepath.Dir(config), "out")
 	m := machine{out: t.Output(), err: t.Output(), env: func(name string) string { return map[string]string{"HOME": filepath.Dir(config)}[name] }}
-	cmd := m.command()
-	cmd.SetArgs([]string{"build", config, "image:1", out, "--arch", "x86_64", "--vcs=false"})
-	if err := cmd.ExecuteContext(t.Context()); err != nil {
-		t.Fatal(err)
+	if code := m.program("build", config, "image:1", out, "--arch", "x86_64", "--vcs=false").Run(t.Context()); code != 0 {
+		t.Fatalf("apko build: exit status %d", code)
 	}
 	index, err := layout.ImageIndexFromPath(out)
 	if err != nil {

@@ -65,7 +65,7 @@ func (m *machine) runPublish(ctx context.Context, o *making, refs, config string
 
 // push pushes to each repository that the tags name, and returns the references by digest.
 func (o *making) push(ctx context.Context, r *finished, s *attest.Signer, tags []oci.Tag) ([]string, error) {
-	registry := oci.Registry{UserAgent: "apko/" + release()}
+	registry := oci.Registry{UserAgent: "apko/" + version}
 	var references []string
 	for len(tags) > 0 {
 		repository := tags[0].Context()

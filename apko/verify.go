@@ -39,7 +39,7 @@ func (m *machine) runVerify(ctx context.Context, keyFile, image string) error {
 	if info, statErr := os.Stat(image); statErr == nil && info.IsDir() {
 		p, err = oci.OpenLayout(image)
 	} else {
-		p, err = oci.Registry{UserAgent: "apko/" + release()}.Open(ctx, image)
+		p, err = oci.Registry{UserAgent: "apko/" + version}.Open(ctx, image)
 	}
 	if err != nil {
 		return err

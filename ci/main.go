@@ -5,13 +5,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -35,8 +32,6 @@ type surroundings struct {
 func main() {
 	sandbox.Main()
 	plugin.Main()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	s := surroundings{stdout: os.Stdout, stderr: os.Stderr, epoch: os.Getenv("SOURCE_DATE_EPOCH")}
 	if dir, err := os.UserCacheDir(); err == nil {
 		s.cache = filepath.Join(dir, "distro")
@@ -49,46 +44,27 @@ func main() {
 		fmt.Fprintln(os.Stderr, "world:", err)
 		os.Exit(1)
 	}
-	os.Exit(execute(ctx, s, os.Args[1:]))
+	os.Exit(execute(context.Background(), s, os.Args[1:]))
 }
 
 // execute returns the exit code: 0; 1 after a message; 2 when nodes failed,
 // each of which has told its story.
 func execute(ctx context.Context, s surroundings, args []string) int {
 	var o workspaceFlags
-	var level string
 	root := &cobra.Command{
-		Use:           "world",
-		Short:         "Build a distribution: packages and images as one graph, only what changed",
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
-			ctx, err := console.Logged(c.Context(), s.stderr, level)
-			c.SetContext(ctx)
-			return err
-		},
+		Use:   "world",
+		Short: "Build a distribution: packages and images as one graph, only what changed",
 	}
-	root.PersistentFlags().StringVar(&level, "log-level", "warn", "what is logged on stderr: debug, info, warn, error")
 	o.register(root.PersistentFlags(), s)
 	for _, command := range []func(surroundings, *workspaceFlags) *cobra.Command{
 		affectedCommand, buildCommand, gcCommand, generationsCommand, graphCommand, planCommand, stage0Command, testCommand, verifyCommand, whyCommand,
 	} {
 		root.AddCommand(command(s, &o))
 	}
-	root.SetArgs(args)
-	root.SetOut(s.stdout)
-	root.SetErr(s.stderr)
-	err := root.ExecuteContext(ctx)
-	switch {
-	case err == nil:
-		return 0
-	case errors.Is(err, run.ErrFailed):
-		return 2
-	case errors.Is(err, context.Canceled):
-		err = errors.New("interrupted; what was finished is kept")
-	}
-	fmt.Fprintln(s.stderr, "world:", err)
-	return 1
+	return console.Program{
+		Root: root, Args: args, Out: s.stdout, Err: s.stderr,
+		Interrupted: "interrupted; what was finished is kept", Told: run.ErrFailed,
+	}.Run(ctx)
 }
 
 // workspaceFlags say which workspace, and with which folders and key.
