@@ -30,11 +30,17 @@ type buildOptions struct {
 func buildCommand(s surroundings) *cobra.Command {
 	var o buildOptions
 	c := &cobra.Command{
-		Use:   "build RECIPE",
+		Use:   "build [RECIPE]",
 		Short: "Build the packages of a recipe into a repository",
-		Args:  cobra.ExactArgs(1),
+		Long: `Build the packages of a recipe into a repository: of the named one, or of
+melange.yaml or .melange.yaml in the folder.`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return o.build(c.Context(), s, args[0])
+			file, err := recipeFile(args)
+			if err != nil {
+				return err
+			}
+			return o.build(c.Context(), s, file)
 		},
 	}
 	f := c.Flags()

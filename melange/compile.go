@@ -144,11 +144,15 @@ func compileCommand(s surroundings) *cobra.Command {
 	var p planFlags
 	var other bool
 	c := &cobra.Command{
-		Use:   "compile RECIPE",
+		Use:   "compile [RECIPE]",
 		Short: "Print what a recipe means: one JSON object per architecture, with nothing left to decide",
-		Args:  cobra.ExactArgs(1),
+		Args:  cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			plans, err := p.plans(args[0])
+			file, err := recipeFile(args)
+			if err != nil {
+				return err
+			}
+			plans, err := p.plans(file)
 			if err != nil {
 				return err
 			}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -19,11 +20,26 @@ func packageVersionCommand(s surroundings) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			p := r.Package
-			fmt.Fprintf(s.stdout, "%s-%s-r%d\n", p.Name.Value, p.Version.Value, p.Epoch)
+			fmt.Fprintf(s.stdout, "%s-%s\n", r.Package.Name.Value, r.Package.FullVersion())
 			return nil
 		},
 	}
+}
+
+// ownRecipes are the names that a recipe may have where there is only one, and nobody says which.
+var ownRecipes = []string{".melange.yaml", ".melange.yml", "melange.yaml", "melange.yml"}
+
+// recipeFile is the recipe that is meant: the argument, or the one of the folder.
+func recipeFile(args []string) (string, error) {
+	if len(args) > 0 {
+		return args[0], nil
+	}
+	for _, name := range ownRecipes {
+		if _, err := os.Stat(name); err == nil {
+			return name, nil
+		}
+	}
+	return "", fmt.Errorf("no recipe is named, and there is none of %s here", strings.Join(ownRecipes, ", "))
 }
 
 func readRecipe(file string) (*recipe.Recipe, error) {

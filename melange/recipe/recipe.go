@@ -8,6 +8,7 @@
 package recipe
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 
@@ -54,6 +55,9 @@ type Package struct {
 	Resources          ResourcesSection
 	TestResources      ResourcesSection `yaml:"test-resources"`
 }
+
+// FullVersion is the version with the epoch, as it is written: 1.2.3-r4.
+func (p Package) FullVersion() string { return fmt.Sprintf("%s-r%d", p.Version.Value, p.Epoch) }
 
 // Subpackage is a further package made from the same build.
 type Subpackage struct {
