@@ -46,14 +46,19 @@ func Structures() []string {
 }
 
 var structures = map[string]func(Structure, map[string]string) error{
+	"byproduct":      Structure.byproduct,
+	"config":         Structure.config,
 	"contains-files": Structure.containsFiles,
+	"debug":          Structure.debug,
 	"dev":            Structure.dev,
 	"docs":           Structure.docs,
 	"empty":          Structure.empty,
+	"lang":           Structure.lang,
 	"ldd":            Structure.ldd,
 	"meta":           Structure.meta,
 	"no-docs":        Structure.noDocs,
 	"pkgconf":        Structure.pkgconf,
+	"src":            Structure.src,
 	"static":         Structure.static,
 	"symlinks":       Structure.symlinks,
 	"virtual":        Structure.virtual,
@@ -86,6 +91,15 @@ func paths(list []*filetree.Entry) string {
 func (s Structure) empty(map[string]string) error {
 	if found := s.files(); len(found) > 0 {
 		return fmt.Errorf("it should be empty, and has %s", paths(found))
+	}
+	return nil
+}
+
+// byproduct: the origin of a recipe that is there for its subpackages only. Nothing may be lost for who gets one of them in
+// its place.
+func (s Structure) byproduct(map[string]string) error {
+	if found := s.files(); len(found) > 0 {
+		return fmt.Errorf("a package that is only made on the way to others should be empty, and has %s", paths(found))
 	}
 	return nil
 }
@@ -124,9 +138,9 @@ func (s Structure) docs(with map[string]string) error {
 // manualFolders are where manuals and info pages lie.
 var manualFolders = []string{"usr/share/man/", "usr/local/share/man/", "usr/man/", "usr/share/info/", "usr/local/share/info/"}
 
-func (s Structure) noDocs(map[string]string) error {
-	if strings.HasSuffix(s.Name, "-doc") {
-		return nil
+func (s Structure) noDocs(with map[string]string) error {
+	if ok, err := s.itself(with); !ok || strings.HasSuffix(s.Name, "-doc") {
+		return err
 	}
 	var found []*filetree.Entry
 	for _, e := range s.files() {
@@ -182,6 +196,75 @@ func (s Structure) virtual(with map[string]string) error {
 			return fmt.Errorf("it does not provide %s (%s)", name, hint)
 		}
 		return fmt.Errorf("it does not provide %s", name)
+	}
+	return nil
+}
+
+// below are the files in a folder; every file for an empty one.
+func (s Structure) below(dir string) []*filetree.Entry {
+	if dir = strings.Trim(dir, "/"); dir != "" {
+		dir += "/"
+	}
+	return slices.DeleteFunc(s.files(), func(e *filetree.Entry) bool { return !strings.HasPrefix(e.Path, dir) })
+}
+
+func (s Structure) config(with map[string]string) error {
+	if ok, err := s.itself(with); !ok {
+		return err
+	}
+	if len(s.below(with["dir"])) == 0 {
+		return fmt.Errorf("no configuration is below /%s", strings.Trim(with["dir"], "/"))
+	}
+	return nil
+}
+
+func (s Structure) debug(map[string]string) error {
+	if len(s.below("usr/lib/debug")) == 0 {
+		return fmt.Errorf("nothing is below /usr/lib/debug")
+	}
+	return nil
+}
+
+// src wants a file of text: what compilers write and archives are no sources.
+func (s Structure) src(with map[string]string) error {
+	dir := strings.Trim(with["dir"], "/")
+	for _, e := range s.below(dir) {
+		ok, err := path.Match(with["name"], path.Base(e.Path))
+		if err != nil {
+			return fmt.Errorf("name %q: %w", with["name"], err)
+		}
+		if !ok || !hasContent(e) || e.Size == 0 || strings.Contains(e.Path, "/.git/") {
+			continue
+		}
+		head, err := readHead(e, int(min(e.Size, 512)))
+		if err != nil {
+			return err
+		}
+		if bytes.IndexByte(head, 0) < 0 {
+			return nil
+		}
+	}
+	return fmt.Errorf("no text is below /%s in a file called %s", dir, with["name"])
+}
+
+func (s Structure) lang(map[string]string) error {
+	const dir = "usr/share/locale"
+	catalogs := 0
+	for _, e := range s.below(dir) {
+		if path.Ext(e.Path) != ".mo" || !hasContent(e) {
+			continue
+		}
+		data, err := readAll(e)
+		if err != nil {
+			return err
+		}
+		if err := checkCatalog(data); err != nil {
+			return fmt.Errorf("%s is no catalogue of messages: %w", e.Path, err)
+		}
+		catalogs++
+	}
+	if catalogs == 0 {
+		return fmt.Errorf("no catalogue of messages is below /%s", dir)
 	}
 	return nil
 }

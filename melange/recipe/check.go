@@ -15,7 +15,8 @@ type Check struct {
 
 // CheckNames are the names of those that there are.
 var CheckNames = []string{
-	"contains-files", "dev", "docs", "empty", "ldd", "meta", "no-docs", "pkgconf", "static", "symlinks", "virtual",
+	"byproduct", "config", "contains-files", "debug", "dev", "docs", "empty", "lang", "ldd", "meta", "no-docs", "pkgconf", "src",
+	"static", "symlinks", "virtual",
 }
 
 // check plans a step that is a check.
