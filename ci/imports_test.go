@@ -21,7 +21,7 @@ var mayImport = map[string]string{
 	"shared/attest":           "",
 	"shared/ldcache":          "shared/filetree",
 	"melange":                 "shared melange pipelines",
-	"melange/recipe":          "shared/document shared/apk pipelines",
+	"melange/recipe":          "shared/document shared/apk shared/sbom pipelines",
 	"melange/recipe/survey":   "shared/apk melange/compat melange/recipe pipelines",
 	"melange/compat":          "shared/apk melange/recipe",
 	"melange/source":          "shared/atomicfile shared/document melange/recipe",

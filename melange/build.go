@@ -65,6 +65,7 @@ func (o *buildOptions) build(ctx context.Context, s surroundings, file string) e
 	if err != nil {
 		return err
 	}
+	warn(s, plans)
 	builder, err := o.builder(s)
 	if err != nil {
 		return err

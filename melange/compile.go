@@ -95,6 +95,19 @@ func (p *planFlags) plans(file string) ([]*recipe.Plan, error) {
 	return plans, nil
 }
 
+// warn says what a recipe's author should know, once for all architectures.
+func warn(s surroundings, plans []*recipe.Plan) {
+	said := map[document.Error]bool{}
+	for _, p := range plans {
+		for _, w := range p.Warnings {
+			if !said[*w] {
+				fmt.Fprintf(s.stderr, "melange: warning: %v\n", w)
+			}
+			said[*w] = true
+		}
+	}
+}
+
 func readFiles(names []string) ([]recipe.File, error) {
 	var files []recipe.File
 	for _, name := range names {
@@ -156,6 +169,7 @@ func compileCommand(s surroundings) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			warn(s, plans)
 			e := json.NewEncoder(s.stdout)
 			e.SetEscapeHTML(false)
 			e.SetIndent("", "  ")

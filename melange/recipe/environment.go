@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"distro.internal/shared/apk"
 	"distro.internal/shared/document"
@@ -190,7 +191,7 @@ func (p *planner) want(texts []document.String, in *scope) []wanted {
 
 func (p *planner) buildEnvironment(s EnvironmentSection) draft {
 	d := p.environment(s, p.base)
-	p.merge(d.Env, s.Environment, p.base)
+	p.set(d.Env, s.Environment, p.base)
 	d.world = append(d.world, p.want(p.added, p.base)...)
 	d.world = slices.DeleteFunc(d.world, func(w wanted) bool { return p.removed[w.text] })
 	if s.Sysroot != nil {
@@ -199,6 +200,16 @@ func (p *planner) buildEnvironment(s EnvironmentSection) draft {
 		d.Env["CROSS_SYSROOT"] = SysrootDir
 	}
 	return d
+}
+
+// set puts variables into an environment.
+func (p *planner) set(env map[string]string, variables document.Map[document.String], in *scope) {
+	for _, v := range variables {
+		if name := v.Key.Value; name == "" || strings.ContainsAny(name, "= \t\n\x00") {
+			p.errs.Add(v.Key.Pos, "", "%q cannot be the name of a variable of the environment", name)
+		}
+	}
+	p.merge(env, variables, in)
 }
 
 // environment decides all but the variables that the section itself sets.
@@ -319,9 +330,9 @@ func (p *planner) test(s subject, build EnvironmentSection) (Test, bool) {
 	d := p.environment(section, s.scope)
 	if build.Sysroot == nil {
 		// A cross build's variables name tools that the packages are never tried out with.
-		p.merge(d.Env, build.Environment, p.base)
+		p.set(d.Env, build.Environment, p.base)
 	}
-	p.merge(d.Env, section.Environment, s.scope)
+	p.set(d.Env, section.Environment, s.scope)
 	run := p.steps(s.test.Pipeline, s, p.online(section))
 	d.world = append(d.world, wanted{s.name, s.pos})
 	return Test{Output: s.name, Environment: p.finish(d, run.needs, run.steps), Sources: run.sources, Steps: run.steps, Nodes: run.nodes}, true

@@ -43,11 +43,15 @@ func TestMistakes(t *testing.T) {
 
 func mistakesOf(file string, data []byte, library *Library) string {
 	r, err := Parse(file, data, ParseOptions{})
-	if err == nil {
-		_, err = r.Plan(PlanOptions{Arch: "x86_64", Library: library, CheckShell: true})
+	if err != nil {
+		return err.Error()
 	}
-	if err == nil {
-		return "nothing"
+	p, err := r.Plan(PlanOptions{Arch: "x86_64", Library: library, CheckShell: true})
+	switch {
+	case err != nil:
+		return err.Error()
+	case len(p.Warnings) > 0:
+		return "warning: " + p.Warnings.Error()
 	}
-	return err.Error()
+	return "nothing"
 }

@@ -3,6 +3,7 @@ package recipe
 import (
 	"cmp"
 	"encoding/binary"
+	"fmt"
 	"path"
 	"regexp"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"strings"
 
 	"distro.internal/shared/document"
+	"distro.internal/shared/sbom"
 )
 
 // Output is a package that the build makes.
@@ -62,13 +64,13 @@ func (p *planner) output(s subject) Output {
 		Commit:           cmp.Or(p.line(w.Commit, in), p.expand(p.recipe.Package.Commit, p.base), p.options.Commit),
 		Licenses:         p.licenses(in),
 		Depends:          p.dependencies(w.Dependencies.Runtime, in),
-		Provides:         p.dependencies(w.Dependencies.Provides, in),
+		Provides:         p.provides(w.Dependencies.Provides, in),
 		Replaces:         p.dependencies(w.Dependencies.Replaces, in),
 		ProviderPriority: p.priority(w.Dependencies.ProviderPriority, in),
 		ReplacesPriority: p.priority(w.Dependencies.ReplacesPriority, in),
 		Options:          w.Options,
 		Scriptlets:       p.scriptlets(w.Scriptlets, in),
-		Triggers:         p.all(w.Scriptlets.Trigger.Paths, in),
+		Triggers:         p.triggers(w.Scriptlets.Trigger.Paths, in),
 		DisabledChecks:   p.all(w.Checks.Disabled, in),
 		Setcap:           p.setcap(w.Setcap, in),
 	}
@@ -109,6 +111,16 @@ func (p *planner) dependencies(texts []document.String, in *scope) []string {
 	return deps
 }
 
+// provides reads names that the package provides, which have one version or none.
+func (p *planner) provides(texts []document.String, in *scope) []string {
+	for _, w := range p.want(texts, in) {
+		if i := strings.IndexAny(w.text, "<>~"); i >= 0 {
+			p.errs.Add(w.pos, "write NAME or NAME=VERSION", "%q: what is provided has one version, not a range", w.text)
+		}
+	}
+	return p.dependencies(texts, in)
+}
+
 func (p *planner) priority(t document.String, in *scope) string {
 	s, ok := p.try(t, in)
 	if s = strings.TrimSpace(s); !ok || s == "" {
@@ -125,8 +137,10 @@ func (p *planner) priority(t document.String, in *scope) string {
 func (p *planner) licenses(in *scope) []License {
 	var list []License
 	for _, c := range p.recipe.Package.Copyright {
+		license := p.line(c.License, in)
+		p.checkLicense(c.License, license)
 		list = append(list, License{
-			License:           p.line(c.License, in),
+			License:           license,
 			Attestation:       p.expand(c.Attestation, in),
 			Path:              p.expand(c.LicensePath, in),
 			Paths:             p.all(c.Paths, in),
@@ -136,7 +150,29 @@ func (p *planner) licenses(in *scope) []License {
 	return list
 }
 
+// checkLicense warns of what is not in the language of SPDX: scanners will take it for a licence of its own.
+func (p *planner) checkLicense(written document.String, license string) {
+	if license == "" || sbom.IsExpression(license) {
+		return
+	}
+	hint := ""
+	if better := operators.Replace(license); sbom.IsExpression(better) {
+		hint = fmt.Sprintf("did you mean %q?", better)
+	}
+	warning := &document.Error{Pos: written.Pos, Text: fmt.Sprintf("%q is not an SPDX expression", license), Hint: hint}
+	if !slices.ContainsFunc(p.warnings, func(w *document.Error) bool { return *w == *warning }) {
+		p.warnings = append(p.warnings, warning) // once, and not for each package
+	}
+}
+
+var operators = strings.NewReplacer(" and ", " AND ", " or ", " OR ", " with ", " WITH ", " & ", " AND ", "/", " OR ", ", ", " AND ")
+
 func (p *planner) scriptlets(s ScriptletsSection, in *scope) map[string]string {
+	if t := s.Trigger; t.Script.Value != "" && len(t.Paths) == 0 {
+		p.errs.Add(t.Script.Pos, "", "the trigger has no paths, so that it would never run")
+	} else if t.Script.Value == "" && len(t.Paths) > 0 {
+		p.errs.Add(t.Paths[0].Pos, "", "the trigger has no script")
+	}
 	scripts := map[string]string{}
 	for _, script := range []struct {
 		name string
@@ -158,6 +194,16 @@ func (p *planner) scriptlets(s ScriptletsSection, in *scope) map[string]string {
 		return nil
 	}
 	return scripts
+}
+
+func (p *planner) triggers(texts []document.String, in *scope) []string {
+	paths := p.all(texts, in)
+	for i, text := range paths {
+		if !strings.HasPrefix(text, "/") && text != "" {
+			p.errs.Add(texts[i].Pos, fmt.Sprintf("write /%s", text), "the path of a trigger begins with /, found %q", text)
+		}
+	}
+	return paths
 }
 
 // fileCapabilities are those that a package may give to a file.

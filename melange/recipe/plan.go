@@ -187,8 +187,11 @@ func (p *planner) header() {
 	p.Name = p.expand(r.Package.Name, p.base)
 	p.Version = apk.Version(p.expand(r.Package.Version, p.base))
 	p.Epoch = r.Package.Epoch
-	if !p.Version.Valid() && p.Version != "" {
+	switch _, release, released := strings.Cut(string(p.Version), "-r"); {
+	case !p.Version.Valid() && p.Version != "":
 		p.errs.Add(r.Package.Version.Pos, "", "%q is not a version", p.Version)
+	case released:
+		p.errs.Add(r.Package.Version.Pos, "write epoch: "+release, "%q ends in the number of a release", p.Version)
 	}
 	p.Capabilities = CapabilitySet{Add: p.capabilities(r.Capabilities.Add), Drop: p.capabilities(r.Capabilities.Drop)}
 	p.CPE = p.cpe(r.Package.CPE)

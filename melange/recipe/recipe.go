@@ -10,6 +10,8 @@ package recipe
 import (
 	"fmt"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 
 	"distro.internal/shared/apk"
@@ -120,6 +122,7 @@ type Assertions struct {
 }
 
 type Copyright struct {
+	Pos               document.Pos
 	Paths             []document.String
 	Attestation       document.String
 	License           document.String
@@ -198,6 +201,7 @@ type Data struct {
 
 // VarTransform defines the variable To as From with each match of a regular expression replaced.
 type VarTransform struct {
+	Pos     document.Pos
 	From    document.String
 	Match   document.String
 	Replace document.String
@@ -251,11 +255,9 @@ func Parse(file string, data []byte, o ParseOptions) (*Recipe, error) {
 }
 
 func (r *Recipe) check(errs *document.ErrorList) {
-	if r.Package.Name.Value == "" {
-		errs.Add(r.place(r.Package.Name.Pos), "", "the package has no name")
-	}
-	if r.Package.Version.Value == "" {
-		errs.Add(r.place(r.Package.Version.Pos), "", "the package has no version")
+	// Of a package that is not even a mapping no more needs to be said.
+	if !slices.ContainsFunc(*errs, func(e *document.Error) bool { return e.Pos == r.Package.Pos }) {
+		r.Package.check(r.place, errs)
 	}
 	for _, a := range r.Package.TargetArchitecture {
 		r.checkArch(a, errs)
@@ -268,9 +270,10 @@ func (r *Recipe) check(errs *document.ErrorList) {
 		tables[d.Name.Value] = true
 	}
 	for _, t := range r.VarTransforms {
-		if _, err := regexp.Compile(t.Match.Value); err != nil {
-			errs.Add(t.Match.Pos, "", "%v", regexpMistake(err))
-		}
+		t.check(errs)
+	}
+	if s := r.Update.Schedule; s != nil && s.Period.Value != "" && !slices.Contains(periods, s.Period.Value) {
+		errs.Add(s.Period.Pos, document.DidYouMean(s.Period.Value, periods), "unknown period %q: it is one of %s", s.Period.Value, strings.Join(periods, ", "))
 	}
 	checkSteps(errs, r.Pipeline)
 	r.Test.check(errs)
@@ -281,6 +284,57 @@ func (r *Recipe) check(errs *document.ErrorList) {
 		}
 		checkSteps(errs, s.Pipeline)
 		s.Test.check(errs)
+	}
+}
+
+// periods are how often bots look for a new version.
+var periods = []string{"daily", "weekly", "monthly"}
+
+func (p *Package) check(place func(document.Pos) document.Pos, errs *document.ErrorList) {
+	if p.Name.Value == "" {
+		errs.Add(place(p.Name.Pos), "", "the package has no name")
+	}
+	if p.Version.Value == "" {
+		errs.Add(place(p.Version.Pos), "", "the package has no version")
+	}
+	for _, c := range p.Copyright {
+		if c.License.Value == "" {
+			errs.Add(place(c.Pos), "", "an entry of copyright has no license")
+		}
+	}
+}
+
+// group is a reference to a group in a replacement, as regexp.Expand has them.
+var group = regexp.MustCompile(`\$(?:(\$)|(\w+)|\{(\w+)\})`)
+
+const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_"
+
+func (t *VarTransform) check(errs *document.ErrorList) {
+	if t.To.Value == "" {
+		errs.Add(t.Pos, "to: names it", "the transform defines no variable")
+	}
+	match, err := regexp.Compile(t.Match.Value)
+	if err != nil {
+		errs.Add(t.Match.Pos, "", "%v", regexpMistake(err))
+		return
+	}
+	for _, m := range group.FindAllStringSubmatchIndex(t.Replace.Value, -1) {
+		if m[2] >= 0 {
+			continue // $$ is a $
+		}
+		from, to := m[4], m[5]
+		if from < 0 {
+			from, to = m[6], m[7]
+		}
+		name := t.Replace.Value[from:to]
+		if n, err := strconv.Atoi(name); err == nil && n <= match.NumSubexp() || slices.Contains(match.SubexpNames(), name) {
+			continue
+		}
+		hint := ""
+		if digits := strings.TrimRight(name, letters); digits != "" && digits != name {
+			hint = fmt.Sprintf("write ${%s}%s", digits, name[len(digits):])
+		}
+		errs.Add(t.Replace.At(m[0]), hint, "the match has no group %q", name)
 	}
 }
 

@@ -185,7 +185,11 @@ var hexDigits = regexp.MustCompile(`^[0-9a-f]+$`)
 func (d *declaration) digest(field, what string, length int) string {
 	s := d.text(field)
 	if s != "" && (len(s) != length || !hexDigits.MatchString(s)) {
-		d.fail(field, "", "a %s is %d hexadecimal digits, found %q", what, length, s)
+		hint := ""
+		if len(s) == length && hexDigits.MatchString(strings.ToLower(s)) {
+			hint = "in lower case"
+		}
+		d.fail(field, hint, "a %s is %d hexadecimal digits, found %q", what, length, s)
 	}
 	return s
 }
@@ -241,7 +245,9 @@ func (d *declaration) fetch() {
 	s.SHA256 = d.digest("sha256", "SHA-256", 64)
 	s.SHA512 = d.digest("sha512", "SHA-512", 128)
 	if s.Extract = d.bool("extract"); s.Extract {
-		s.Strip = d.int("strip")
+		if s.Strip = d.int("strip"); s.Strip < 0 {
+			d.fail("strip", "", "strip-components: want a number, zero or more, found \"%d\"", s.Strip)
+		}
 		s.Delete = d.bool("delete")
 	}
 	unpinned := d.bool("unpinned") || d.options.AllowUnpinned

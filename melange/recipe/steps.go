@@ -117,7 +117,7 @@ func (p *planner) enter(n *PipelineStep, f frame) frame {
 		if f.env == nil {
 			f.env = map[string]string{}
 		}
-		p.merge(f.env, n.Environment, f.scope)
+		p.set(f.env, n.Environment, f.scope)
 	}
 	f.network = f.network || p.permits(n.Options, f)
 	return f

@@ -13,9 +13,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -132,7 +130,7 @@ func Parse(file string, data []byte) (*Document, error) {
 	case err == io.EOF:
 		return doc, nil
 	case err != nil:
-		return nil, doc.syntaxError(err)
+		return nil, doc.src.syntaxError(err)
 	}
 	if len(node.Content) > 0 {
 		doc.root = node.Content[0]
@@ -142,28 +140,9 @@ func Parse(file string, data []byte) (*Document, error) {
 	case err == nil:
 		return nil, ErrorList{{Pos: doc.src.pos(&more), Text: "more than one document in the file"}}
 	case err != io.EOF:
-		return nil, doc.syntaxError(err)
+		return nil, doc.src.syntaxError(err)
 	}
 	return doc, nil
-}
-
-var (
-	yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
-	// grammarError matches what the library's parser says, as opposed to its scanner: those lines count from 0.
-	grammarError = regexp.MustCompile(`^did not find expected (key|node|<|'|-)`)
-)
-
-// syntaxError turns the YAML library's message into a position and a text. The library gives a line only.
-func (d *Document) syntaxError(err error) error {
-	text, pos := err.Error(), Pos{File: d.src.file}
-	if m := yamlLine.FindStringSubmatch(text); m != nil {
-		text = text[len(m[0]):]
-		pos.Line, _ = strconv.Atoi(m[1])
-	}
-	if grammarError.MatchString(text) {
-		pos.Line++
-	}
-	return ErrorList{{Pos: pos, Text: text}}
 }
 
 // File is the name that was given to Parse.

@@ -28,6 +28,12 @@ func license(written string) (string, []ExtractedLicense) {
 	return strings.Join(licenseTokens(written), " "), texts
 }
 
+// IsExpression says whether a licence, as people write it, is an SPDX expression.
+func IsExpression(written string) bool {
+	p := licenseParser{tokens: licenseTokens(written)}
+	return p.expression() && len(p.tokens) == 0
+}
+
 // licenseRefs lists the LicenseRefs in an expression.
 func licenseRefs(expression string) []string {
 	var refs []string
