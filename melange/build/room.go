@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path"
 	"path/filepath"
 
 	"github.com/chainguard-dev/clog"
@@ -222,18 +221,10 @@ func (r *Room) step(ctx context.Context, s recipe.Step) error {
 	return r.script(ctx, s)
 }
 
-// script runs a step that is for the shell, which stops at the first failure, and has an empty input.
+// script runs a step that is for the shell, with an empty input.
 func (r *Room) script(ctx context.Context, s recipe.Step) error {
-	dir := s.Dir
-	if !path.IsAbs(dir) {
-		dir = path.Join(recipe.Workspace, dir)
-	}
-	trace := ""
-	if r.job.Trace {
-		trace = "set -x\n"
-	}
 	return r.agent.Run(ctx, sandbox.Command{
-		Args:    []string{"/bin/sh", "-c", `set -eo pipefail; mkdir -p "$0"; cd "$0"; ` + "\n" + trace + s.Script + "\nexit 0\n", dir},
+		Args:    shell(s, r.job.Trace),
 		Env:     variables(s.Env),
 		Network: s.Network,
 		Stdout:  r.log(),

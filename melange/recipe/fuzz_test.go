@@ -3,8 +3,11 @@ package recipe
 import (
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/rogpeppe/go-internal/txtar"
+	"mvdan.cc/sh/v3/expand"
+	"mvdan.cc/sh/v3/syntax"
 
 	"distro.internal/pipelines"
 	"distro.internal/shared/document"
@@ -48,6 +51,26 @@ func FuzzCondition(f *testing.F) {
 		}
 		if first && len(x.errs) > 0 {
 			t.Fatalf("%q holds in spite of %v", text, x.errs)
+		}
+	})
+}
+
+// FuzzQuote: a shell reads what is quoted as the one word that it was.
+func FuzzQuote(f *testing.F) {
+	for _, seed := range []string{"", "a b", "it's", "''", "$(x) `y` ${z}", "a\nb", `\`, "*"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if strings.ContainsAny(text, "\x00\r") || !utf8.ValidString(text) {
+			return // no argument of a program has the first, the reader of this test changes the others
+		}
+		file, err := syntax.NewParser().Parse(strings.NewReader("x "+quote(text)), "")
+		if err != nil || len(file.Stmts) != 1 {
+			t.Fatalf("%s: %v", quote(text), err)
+		}
+		words, err := expand.Fields(nil, file.Stmts[0].Cmd.(*syntax.CallExpr).Args...)
+		if err != nil || len(words) != 2 || words[1] != text {
+			t.Fatalf("%s is read as %q: %v", quote(text), words, err)
 		}
 	})
 }
