@@ -5,8 +5,8 @@ import (
 	"math"
 	"time"
 
-	"distro.internal/shared/cas"
 	"distro.internal/shared/console"
+	"distro.internal/shared/eviction"
 	"github.com/spf13/cobra"
 )
 
@@ -36,7 +36,7 @@ used within the last hour and may be reading. It is fetched and made again when 
 			if err != nil {
 				return fmt.Errorf("cleaning %s: %w", b.Client.Cache, err)
 			}
-			both := cas.Collected{Bytes: made.Bytes + fetched.Bytes, LeftBytes: made.LeftBytes + fetched.LeftBytes}
+			both := eviction.Collected{Bytes: made.Bytes + fetched.Bytes, LeftBytes: made.LeftBytes + fetched.LeftBytes}
 			_, err = fmt.Fprintf(m.out, "removed %s, %s are left\n", console.Bytes(both.Bytes), console.Bytes(both.LeftBytes))
 			return err
 		},

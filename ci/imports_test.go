@@ -11,12 +11,12 @@ import (
 // product and of shared; only a main uses a build.
 var mayImport = map[string]string{
 	"shared/apk":              "shared/filetree",
-	"shared/cas":              "shared/atomicfile",
+	"shared/cas":              "shared/atomicfile shared/eviction",
 	"shared/solve":            "shared/apk",
 	"shared/solve/synthetic":  "shared/apk",
-	"shared/repository":       "shared/apk shared/cas shared/atomicfile",
+	"shared/repository":       "shared/apk shared/cas shared/atomicfile shared/eviction",
 	"shared/catalog":          "shared/apk shared/atomicfile shared/cas shared/repository shared/solve",
-	"shared/rootfs":           "shared/apk shared/filetree",
+	"shared/rootfs":           "shared/apk shared/filetree shared/eviction",
 	"shared/sbom":             "",
 	"shared/attest":           "",
 	"shared/ldcache":          "shared/filetree",

@@ -217,7 +217,7 @@ func TestGC(t *testing.T) {
 	age(t, partial, 2*time.Hour)
 
 	c, err := s.GC(30*24*time.Hour, 0)
-	if err != nil || c.Files != 2 || c.Bytes != 11 {
+	if err != nil || c.Items != 2 || c.Bytes != 11 {
 		t.Errorf("by age: %+v, %v", c, err)
 	}
 	if _, err := os.Stat(s.Path(ancient)); err == nil {
@@ -227,7 +227,7 @@ func TestGC(t *testing.T) {
 		t.Error("what a dead process left stayed")
 	}
 	c, err = s.GC(0, c.LeftBytes-1)
-	if err != nil || c.Files != 1 {
+	if err != nil || c.Items != 1 {
 		t.Errorf("by size: %+v, %v", c, err)
 	}
 	if _, err := os.Stat(s.Path(older)); err == nil {

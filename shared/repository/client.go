@@ -19,6 +19,7 @@ import (
 	"distro.internal/shared/apk"
 	"distro.internal/shared/atomicfile"
 	"distro.internal/shared/cas"
+	"distro.internal/shared/eviction"
 )
 
 // indexFile is where apk looks for an index.
@@ -248,9 +249,9 @@ func (c *Client) FetchAll(ctx context.Context, wanted []Wanted) ([]string, error
 
 // GC removes from the cache what was not used for olderThan, and then as much as must go for it to hold
 // at most maxBytes, as cas.Store.GC does; also downloads that nobody has gone on with since.
-func (c *Client) GC(olderThan time.Duration, maxBytes int64) (cas.Collected, error) {
+func (c *Client) GC(olderThan time.Duration, maxBytes int64) (eviction.Collected, error) {
 	if err := c.dropPartials(max(olderThan, cas.Grace)); err != nil {
-		return cas.Collected{}, err
+		return eviction.Collected{}, err
 	}
 	return cas.Store{Dir: c.Cache}.GC(olderThan, maxBytes)
 }

@@ -356,7 +356,7 @@ func TestGC(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got, err := c.GC(24*time.Hour, 0); err != nil || got.Files != 1 {
+	if got, err := c.GC(24*time.Hour, 0); err != nil || got.Items != 1 {
 		t.Errorf("%+v, %v", got, err)
 	}
 	for name, want := range map[string]bool{files[0]: false, files[1]: true, partial: false} {
