@@ -137,12 +137,16 @@ func (g *guest) run(r *run, files []*os.File) {
 	}
 	// And a command goes before the agent, which is to say why.
 	os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte("700"), 0o644)
-	x, done := new(execution), make(chan struct{})
-	go g.watch(x, r.Limits, done)
+	x, done, watched := new(execution), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(watched)
+		g.watch(x, r.Limits, done)
+	}()
 	go g.watchDisk(x, r.Limits, done)
 	go func() {
 		status := reap(pid)
 		close(done)
+		<-watched // who looks at a process holds its memory, which the next command may need
 		g.wire.send(reply{Status: status, Cause: x.finish(), Full: full("/")})
 	}()
 }

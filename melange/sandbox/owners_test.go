@@ -21,11 +21,16 @@ const given = "/home/build/out" // where files are given away
 // givingAgent is an environment with a folder for it on a disk, and another that is read-only.
 func givingAgent(t *testing.T, s Sandbox) *Agent {
 	t.Helper()
-	s.Mounts = append(s.Mounts, Mount{Source: t.TempDir(), Target: "/home/build"},
-		Mount{Source: layer(t, map[string]string{"file": "x"}), Target: "/shown", ReadOnly: true})
+	s.Mounts = givingMounts(t)
 	a := start(t, s)
 	expect(t, a, "mkdir", given)
 	return a
+}
+
+func givingMounts(t *testing.T) []Mount {
+	return []Mount{
+		{Source: t.TempDir(), Target: "/home/build"}, {Source: layer(t, map[string]string{"file": "x"}), Target: "/shown", ReadOnly: true},
+	}
 }
 
 // packaged is what Tar makes of the folder.
@@ -46,9 +51,9 @@ func TestOwners(t *testing.T) {
 // TestOwnersForeign: an emulator makes the calls of the programs that it runs.
 func TestOwnersForeign(t *testing.T) {
 	t.Parallel()
-	testOwners(t, givingAgent(t, Sandbox{
-		Layers: []string{probeLayer(foreign)}, Emulators: map[string]string{"aarch64": foreignEmulator(t)},
-	}))
+	a := startForeign(t, Sandbox{Layers: []string{probeLayer(native), probeLayer(foreign)}, Mounts: givingMounts(t)})
+	expect(t, a, "mkdir", given)
+	testOwners(t, a)
 }
 
 func testOwners(t *testing.T, a *Agent) {
