@@ -40,6 +40,7 @@ func TestSample(t *testing.T) {
 	t.Run("Again", s.again)
 	t.Run("Repository", s.repositoryHolds)
 	t.Run("Images", s.imagesRun)
+	t.Run("Shells", s.shells)
 	t.Run("Judges", s.judged)
 	t.Run("Verify", func(t *testing.T) { t.Log(lastLine(s.command(t, "verify"))) })
 }

@@ -12,6 +12,7 @@ import (
 
 	"distro.internal/melange/build"
 	"distro.internal/melange/recipe"
+	"distro.internal/melange/sandbox"
 	"distro.internal/shared/apk"
 	"distro.internal/shared/repository"
 )
@@ -164,7 +165,11 @@ func (o *buildOptions) buildPlan(ctx context.Context, s surroundings, b *build.B
 			if errors.As(failure, &step) {
 				at = step.Step
 			}
-			return r.Shell(ctx, s.terminal(), at)
+			var exit *sandbox.ExitError
+			if err := r.Shell(ctx, s.terminal(), at); !errors.As(err, &exit) {
+				return err
+			}
+			return ctx.Err() // how the shell ended is the person's business: the build has failed
 		}
 	}
 	result, err := b.Build(ctx, job)

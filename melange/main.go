@@ -47,7 +47,7 @@ func main() {
 // version is what this release is called. It is no part of what is built.
 const version = "0.1.0"
 
-// run returns the exit code: 0, or 1 after one message.
+// run returns the exit code: 0, that of a program which was run for the user, or 1 after one message.
 func run(ctx context.Context, s surroundings, args []string) int {
 	s.args = args
 	root := &cobra.Command{

@@ -13,6 +13,7 @@ import (
 
 	"distro.internal/melange/build"
 	"distro.internal/melange/recipe"
+	"distro.internal/melange/sandbox"
 	"distro.internal/shared/apk"
 	"distro.internal/shared/console"
 )
@@ -33,7 +34,8 @@ func shellCommand(s surroundings) *cobra.Command {
 when the first of them starts, sources unpacked; with --test in that of the test
 of one of its packages; or in one that some packages make up. What is done there
 leaves no trace. With --kept it opens where a step failed under --keep; what is
-done there stays. Without a terminal, the shell reads its commands from the input.`,
+done there stays. Without a terminal, the shell reads its commands from the input.
+The exit code is the shell's.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			return o.open(c.Context(), s, args)
 		},
@@ -67,7 +69,7 @@ func (o *shellOptions) open(ctx context.Context, s surroundings, args []string) 
 		return err
 	}
 	at := recipe.Step{Dir: recipe.Workspace, Network: o.network}
-	return errors.Join(room.Shell(ctx, s.terminal(), at), room.Close())
+	return s.enter(ctx, room, at)
 }
 
 // openKept enters a kept workspace, in the folder and with the variables of the step that failed.
@@ -87,7 +89,27 @@ func (o *shellOptions) openKept(ctx context.Context, s surroundings, b *build.Bu
 		at.Dir = recipe.Workspace
 	}
 	at.Network = at.Network || o.network
-	return errors.Join(room.Shell(ctx, s.terminal(), at), room.Close())
+	return s.enter(ctx, room, at)
+}
+
+// enter opens a shell in a room. The shell's exit code is that of the command. On a terminal a person has seen why, and
+// knows; of a script that was fed in it is told.
+func (s surroundings) enter(ctx context.Context, room *build.Room, at recipe.Step) error {
+	t := s.terminal()
+	err := room.Shell(ctx, t, at)
+	closing := room.Close()
+	var exit *sandbox.ExitError
+	if closing != nil || ctx.Err() != nil || !errors.As(err, &exit) {
+		return errors.Join(err, closing)
+	}
+	if t.Raw {
+		err = nil
+	}
+	code := exit.Code
+	if exit.Signal != 0 {
+		code = 128 + int(exit.Signal) // as shells say it
+	}
+	return &console.Ended{Code: code, Err: err}
 }
 
 // terminal is where the person sits who called the command, if anybody does.

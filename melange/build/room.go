@@ -192,8 +192,8 @@ type Terminal struct {
 }
 
 // Shell gives a person a shell in the room, in the folder and with the
-// variables and rights of a step. On a terminal, how the shell ends is the
-// person's business; a script that was fed in and fails is an error.
+// variables and rights of a step. The error of a shell that ends with another
+// exit code than 0 is a *sandbox.ExitError.
 func (r *Room) Shell(ctx context.Context, t Terminal, at recipe.Step) error {
 	c := sandbox.Command{
 		Args: []string{"/bin/sh"}, Dir: at.Dir, Env: variables(at.Env), Network: at.Network,
@@ -202,12 +202,7 @@ func (r *Room) Shell(ctx context.Context, t Terminal, at recipe.Step) error {
 	if t.Kind != "" {
 		c.Env = append(c.Env, "TERM="+t.Kind)
 	}
-	err := r.agent.Run(ctx, c)
-	var exit *sandbox.ExitError
-	if t.Raw && errors.As(err, &exit) && ctx.Err() == nil {
-		return nil
-	}
-	return err
+	return r.agent.Run(ctx, c)
 }
 
 // step runs one step in its folder.

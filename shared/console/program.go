@@ -24,15 +24,30 @@ type Program struct {
 	Told        error  // the cause of a failure of which all was said: nothing more is
 }
 
-// Run returns the exit code: 0; 1 after a message; 2 for what was told.
+// Ended is how something ended that was run for the user: its exit code is the program's own.
+type Ended struct {
+	Code int
+	Err  error // what is to be said; nil for nothing
+}
+
+func (e *Ended) Error() string { return fmt.Sprintf("exit code %d", e.Code) }
+func (e *Ended) Unwrap() error { return e.Err }
+
+// Run returns the exit code: 0; 1 after a message; 2 for what was told; that of what [Ended].
 func (p Program) Run(ctx context.Context) int {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	p.complete()
 	err := p.Root.ExecuteContext(ctx)
+	var end *Ended
 	switch {
 	case err == nil:
 		return 0
+	case errors.As(err, &end):
+		if end.Err != nil {
+			p.complain(end.Err)
+		}
+		return end.Code
 	case p.Told != nil && errors.Is(err, p.Told):
 		return 2
 	case errors.Is(err, context.Canceled):
@@ -41,9 +56,11 @@ func (p Program) Run(ctx context.Context) int {
 			err = errors.New(p.Interrupted)
 		}
 	}
-	fmt.Fprintf(p.Err, "%s: %v\n", p.Root.Name(), err)
+	p.complain(err)
 	return 1
 }
+
+func (p Program) complain(err error) { fmt.Fprintf(p.Err, "%s: %v\n", p.Root.Name(), err) }
 
 func (p Program) complete() {
 	root := p.Root

@@ -16,6 +16,8 @@ func TestProgram(t *testing.T) {
 		"well":    nil,
 		"badly":   errors.New("it went badly"),
 		"told":    fmt.Errorf("two of them: %w", told),
+		"ended":   fmt.Errorf("a shell: %w", &Ended{Code: 7}),
+		"failed":  &Ended{Code: 3, Err: errors.New("exit status 3")},
 		"stopped": fmt.Errorf("waiting: %w", context.Canceled),
 	}
 	for _, c := range []struct {
@@ -26,6 +28,8 @@ func TestProgram(t *testing.T) {
 		{"do well", 0, "did\n", ""},
 		{"do badly", 1, "did\n", "prog: it went badly\n"},
 		{"do told", 2, "did\n", ""},
+		{"do ended", 7, "did\n", ""},
+		{"do failed", 3, "did\n", "prog: exit status 3\n"},
 		{"do stopped", 1, "did\n", "prog: interrupted; but kept\n"},
 		{"do well --log-level loud", 1, "", "prog: log level \"loud\": one of debug, info, warn, error\n"},
 		{"version", 0, "prog 7\n", ""},
