@@ -22,8 +22,8 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 
+	"distro.internal/melange/lockfile"
 	"distro.internal/melange/recipe"
-	"distro.internal/shared/document"
 )
 
 // Cargo is told, by a configuration above the workspace, to take a folder in the place of each registry and of each git
@@ -43,13 +43,6 @@ const (
 	cargoConfig = "/home/.cargo"
 )
 
-// cargoPackage is one of Cargo.lock.
-type cargoPackage struct {
-	Name, Version, Source, Checksum string
-
-	pos document.Pos
-}
-
 // defaultIndex is how a Cargo.lock names the registry that cargo's configuration calls crates-io.
 const defaultIndex = "registry+https://github.com/rust-lang/crates.io-index"
 
@@ -62,12 +55,12 @@ func (s *Store) placeCargo(ctx context.Context, src recipe.Source, workspace *os
 	if err != nil {
 		return err
 	}
-	packages, err := parseCargo(file, data)
+	packages, err := lockfile.Cargo(file, data)
 	if err != nil {
 		return err
 	}
-	var crates []cargoPackage
-	repositories := map[string][]cargoPackage{}
+	var crates []lockfile.Crate
+	repositories := map[string][]lockfile.Crate{}
 	for _, p := range packages {
 		if strings.HasPrefix(p.Source, "git+") {
 			repositories[p.Source] = append(repositories[p.Source], p)
@@ -83,12 +76,12 @@ func (s *Store) placeCargo(ctx context.Context, src recipe.Source, workspace *os
 	v := &vendor{ctx: ctx, store: s, dir: filepath.Join(l.Caches, cargoFolder), dry: l.Caches == "", sources: l.crates}
 	for i, p := range crates {
 		if err := v.crate(p, names[i]); err != nil {
-			return fmt.Errorf("%s: unpacking %s %s: %w", p.pos, p.Name, p.Version, err)
+			return fmt.Errorf("%s: unpacking %s %s: %w", p.Pos, p.Name, p.Version, err)
 		}
 	}
 	for _, source := range slices.Sorted(maps.Keys(repositories)) {
 		if err := v.repository(source, repositories[source]); err != nil {
-			return fmt.Errorf("%s: %w", repositories[source][0].pos, err)
+			return fmt.Errorf("%s: %w", repositories[source][0].Pos, err)
 		}
 	}
 	if v.dry {
@@ -99,86 +92,16 @@ func (s *Store) placeCargo(ctx context.Context, src recipe.Source, workspace *os
 	return v.configure()
 }
 
-// parseCargo reads a Cargo.lock. Packages of the program itself are left out.
-func parseCargo(file string, data []byte) ([]cargoPackage, error) {
-	var lock struct {
-		Package  []cargoPackage
-		Metadata map[string]any // of the first version: checksums by "checksum NAME VERSION (SOURCE)"
-	}
-	if err := toml.Unmarshal(data, &lock); err != nil {
-		var at *toml.DecodeError
-		if errors.As(err, &at) {
-			line, col := at.Position()
-			return nil, &document.Error{Pos: document.Pos{File: file, Line: line, Col: col}, Text: strings.TrimPrefix(at.Error(), "toml: ")}
-		}
-		return nil, fmt.Errorf("%s: %w", file, err)
-	}
-	places := tables(file, data, "[[package]]")
-	var errs document.ErrorList
-	var packages []cargoPackage
-	for i, p := range lock.Package {
-		if p.pos = (document.Pos{File: file}); i < len(places) {
-			p.pos = places[i]
-		}
-		if p.Source == "" {
-			continue
-		}
-		if p.Checksum == "" {
-			p.Checksum, _ = lock.Metadata[fmt.Sprintf("checksum %s %s (%s)", p.Name, p.Version, p.Source)].(string)
-		}
-		p.check(&errs)
-		packages = append(packages, p)
-	}
-	return packages, errs.Err()
-}
-
-// tables are the places of the lines that begin a table.
-func tables(file string, data []byte, header string) []document.Pos {
-	var places []document.Pos
-	n := 0
-	for line := range bytes.Lines(data) {
-		if n++; strings.HasPrefix(string(bytes.TrimSpace(line)), header) {
-			places = append(places, document.Pos{File: file, Line: n, Col: bytes.IndexByte(line, '[') + 1})
-		}
-	}
-	return places
-}
-
-func (p cargoPackage) check(errs *document.ErrorList) {
-	for _, s := range []string{p.Name, p.Version} {
-		if dotted(s) || strings.ContainsAny(s, "/\\\x00?#%\"\n") {
-			errs.Add(p.pos, "", "%q is no name or version of a crate", s)
-			return
-		}
-	}
-	if strings.ContainsAny(p.Source, "\"\\\n") {
-		errs.Add(p.pos, "", "%q is no source of a crate", p.Source)
-		return
-	}
-	kind, _, _ := strings.Cut(p.Source, "+")
-	switch kind {
-	case "git":
-		if _, commit, _ := strings.Cut(p.Source, "#"); !isHex(commit, 20) {
-			errs.Add(p.pos, "", "%s has no commit in %q", p.Name, p.Source)
-		}
-	case "registry", "sparse":
-		if !isHex(p.Checksum, 32) {
-			errs.Add(p.pos, "cargo generate-lockfile writes it", "%s has no checksum", p.Name)
-		}
-	default:
-		errs.Add(p.pos, "", "%s has the source %q: want registry+, sparse+ or git+ and an address", p.Name, p.Source)
-	}
-}
-
 // crateFiles fetches crates, and returns the paths in the store.
-func (s *Store) crateFiles(ctx context.Context, crates []cargoPackage, manifest string) ([]string, error) {
+func (s *Store) crateFiles(ctx context.Context, crates []lockfile.Crate, manifest string) ([]string, error) {
 	files := make([]locked, len(crates))
-	byWhat := map[string]cargoPackage{}
+	byWhat := map[string]lockfile.Crate{}
 	for i, p := range crates {
-		files[i] = locked{what: p.Name + " " + p.Version, pos: p.pos, want: Want{SHA256: p.Checksum}}
+		files[i] = locked{what: p.Name + " " + p.Version, pos: p.Pos, want: Want{SHA256: p.Checksum}}
 		byWhat[files[i].what] = p
 	}
 	r := &cargoRegistries{store: s, manifest: manifest, templates: map[string]func() (string, error){}}
+	defer r.close()
 	return s.lockedFiles(ctx, files, func(ctx context.Context, f locked) ([]string, error) {
 		return r.addresses(ctx, byWhat[f.what])
 	})
@@ -194,7 +117,7 @@ type cargoRegistries struct {
 	err       error
 	mu        sync.Mutex
 	templates map[string]func() (string, error) // by registry
-	fetched   string                            // the folder that cargo has fetched into
+	fetched   string                            // the folder that cargo has fetched into; empty when it was not asked
 }
 
 // cargoSettings is what cargo's configuration on this machine says of registries.
@@ -206,7 +129,7 @@ type cargoSettings struct {
 	Registries map[string]struct{ Index string }
 }
 
-func (r *cargoRegistries) addresses(ctx context.Context, p cargoPackage) ([]string, error) {
+func (r *cargoRegistries) addresses(ctx context.Context, p lockfile.Crate) ([]string, error) {
 	if r.once.Do(r.readConfig); r.err != nil {
 		return nil, r.err
 	}
@@ -294,7 +217,7 @@ func (s *Store) crateTemplate(ctx context.Context, index string) (string, error)
 }
 
 // crateAddress fills in a registry's template.
-func crateAddress(template string, p cargoPackage) string {
+func crateAddress(template string, p lockfile.Crate) string {
 	lower := strings.ToLower(p.Name)
 	address := strings.NewReplacer("{crate}", p.Name, "{version}", p.Version, "{sha256-checksum}", p.Checksum,
 		"{prefix}", cratePrefix(p.Name), "{lowerprefix}", cratePrefix(lower)).Replace(template)
@@ -317,7 +240,7 @@ func cratePrefix(name string) string {
 
 // byCargo has the cargo of this machine fetch what the program needs, and says where it has put a crate. It runs in a
 // folder of its own, so that no configuration that came with the program is in force.
-func (r *cargoRegistries) byCargo(ctx context.Context, p cargoPackage) ([]string, error) {
+func (r *cargoRegistries) byCargo(ctx context.Context, p lockfile.Crate) ([]string, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.fetched == "" {
@@ -325,14 +248,13 @@ func (r *cargoRegistries) byCargo(ctx context.Context, p cargoPackage) ([]string
 			return nil, fmt.Errorf("the index of its registry is not sparse, and there is no cargo here to ask: install cargo, or name a sparse one in %s",
 				filepath.Join(r.store.cargoHome(), "config.toml"))
 		}
-		home := filepath.Join(r.store.Dir, "cargo")
-		if err := os.MkdirAll(home, 0o755); err != nil {
+		var err error
+		if r.fetched, err = os.MkdirTemp("", "cargo-"); err != nil {
 			return nil, err
 		}
-		if err := r.store.cargoFetch(ctx, home, r.manifest); err != nil {
+		if err := r.store.cargoFetch(ctx, r.fetched, r.manifest); err != nil {
 			return nil, err
 		}
-		r.fetched = home
 	}
 	found, err := filepath.Glob(filepath.Join(r.fetched, "registry", "cache", "*", p.Name+"-"+p.Version+".crate"))
 	if err != nil {
@@ -344,29 +266,27 @@ func (r *cargoRegistries) byCargo(ctx context.Context, p cargoPackage) ([]string
 	return found, nil
 }
 
+// close removes what cargo has fetched: the store has what is wanted of it.
+func (r *cargoRegistries) close() {
+	if r.fetched != "" {
+		os.RemoveAll(r.fetched)
+	}
+}
+
+// cargoFetch has cargo fetch into a folder. What the person configured is in force although cargo's files go there.
 func (s *Store) cargoFetch(ctx context.Context, home, manifest string) error {
-	dir, err := os.MkdirTemp("", "cargo-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	cmd := exec.CommandContext(ctx, "cargo", "fetch", "--locked", "--quiet", "--manifest-path", manifest)
-	cmd.Dir = dir
-	cmd.Env = s.Environ
-	if cmd.Env == nil {
-		cmd.Env = os.Environ()
-	}
-	// What the person configured is in force although cargo's files go elsewhere.
 	for _, name := range []string{"config.toml", "config", "credentials.toml"} {
-		link := filepath.Join(home, name)
-		if err := os.Remove(link); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
 		if own := filepath.Join(s.cargoHome(), name); exists(own) {
-			if err := os.Symlink(own, link); err != nil {
+			if err := os.Symlink(own, filepath.Join(home, name)); err != nil {
 				return err
 			}
 		}
+	}
+	cmd := exec.CommandContext(ctx, "cargo", "fetch", "--locked", "--quiet", "--manifest-path", manifest)
+	cmd.Dir = home
+	cmd.Env = s.Environ
+	if cmd.Env == nil {
+		cmd.Env = os.Environ()
 	}
 	cmd.Env = append(cmd.Env, "CARGO_HOME="+home)
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -423,7 +343,7 @@ func (v *vendor) folder(source string) string {
 }
 
 // crate unpacks a crate of a registry.
-func (v *vendor) crate(p cargoPackage, file string) error {
+func (v *vendor) crate(p lockfile.Crate, file string) error {
 	if v.dry {
 		return nil
 	}
@@ -459,7 +379,7 @@ func writeChecksum(dir, checksum string) error {
 }
 
 // repository puts the crates that are wanted from a git commit into a folder of their own.
-func (v *vendor) repository(source string, wanted []cargoPackage) error {
+func (v *vendor) repository(source string, wanted []lockfile.Crate) error {
 	address, commit, _ := strings.Cut(strings.TrimPrefix(source, "git+"), "#")
 	address, query, _ := strings.Cut(address, "?")
 	src := recipe.Source{Kind: recipe.SourceGit, URI: address, Commit: commit, Submodules: true}
@@ -488,7 +408,7 @@ func (v *vendor) repository(source string, wanted []cargoPackage) error {
 }
 
 // takeCrates copies crates out of the tree of a repository, and the manifest of the workspace that they are in.
-func takeCrates(tree fs.FS, dir, address string, wanted []cargoPackage) error {
+func takeCrates(tree fs.FS, dir, address string, wanted []lockfile.Crate) error {
 	manifests, err := findManifests(tree)
 	if err != nil {
 		return err

@@ -3,7 +3,6 @@ package source
 import (
 	"bytes"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,8 +20,8 @@ import (
 	"distro.internal/shared/document"
 )
 
-// Lock files of package managers name files by digest: they are lists of sources. Each is read where it lies in the
-// workspace, once the recipe's other sources are in place. What it names is fetched into the store as any source is, by
+// Lock files of package managers name files by digest: they are lists of sources. Each is read (package lockfile) where it
+// lies in the workspace, once the recipe's other sources are in place. What it names is fetched into the store as any source is, by
 // digest, and laid out in the form in which the ordinary client of the environment finds it without a network:
 //
 //	npm    its own cache, with packages by digest and what a registry would say of them
@@ -236,17 +235,4 @@ func readLock(workspace *os.Root, file string) ([]byte, error) {
 		return nil, fmt.Errorf("reading %s: %w", file, err)
 	}
 	return data, nil
-}
-
-// position is the place of a byte in a file.
-func position(file string, data []byte, offset int) document.Pos {
-	offset = max(0, min(offset, len(data)))
-	before := data[:offset]
-	return document.Pos{File: file, Line: bytes.Count(before, []byte("\n")) + 1, Col: offset - bytes.LastIndexByte(before, '\n')}
-}
-
-// isHex says whether a text is a digest of so many bytes.
-func isHex(s string, bytes int) bool {
-	b, err := hex.DecodeString(s)
-	return err == nil && len(b) == bytes
 }

@@ -17,47 +17,11 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"distro.internal/melange/lockfile"
 	"distro.internal/melange/recipe"
 )
 
 // What npm, cargo and pip make of what is laid out here is proven by TestClients of ci, with those of Debian.
-
-var sri = "sha512-" + strings.Repeat("A", 86) + "=="
-
-// TestLockMistakes: what is wrong with a lock file, with its place in it.
-func TestLockMistakes(t *testing.T) {
-	hash := strings.Repeat("0", 64)
-	for _, c := range []struct{ kind, text, want string }{
-		{"npm", "{\n  \"packages\": {\n    \"node_modules/a\": {\"version\": \"1.0.0\"}\n  }\n}", "package-lock.json:3:5: a has no integrity"},
-		{"npm", "{\n  \"packages\": {\n    \"node_modules/a\": {\"version\": \"1\", \"integrity\": \"md5-x\"}\n  }\n}", `package-lock.json:3:5: a has the integrity "md5-x"`},
-		{"npm", "{\n  \"packages\": {\n    \"node_modules/../b\": {\"version\": \"1\", \"integrity\": \"" + sri + "\"}}}", `package-lock.json:3:5: "../b" is no name of a package`},
-		{"npm", "{\"packages\": {\"node_modules/g\": {\"version\": \"1\", \"resolved\": \"git+ssh://x/y#z\"}}}", "package-lock.json:1:31: g is a git commit"},
-		{"npm", "{\n  \"packages\": [\n", "package-lock.json:2:16: no lock file of npm: want an object, found ["},
-		{"npm", "{\n  \"lockfileVersion\": 3\n}", "package-lock.json:1:1: no lock file of npm: it has neither packages nor dependencies"},
-		{"npm", "{\n  \"packages\": {},\n  oops\n}", "package-lock.json:3:3: no lock file of npm: invalid character 'o'"},
-		{"npm", "", "package-lock.json:1:1: no lock file of npm: EOF"},
-
-		{"cargo", "version = 3\n\n[[package]]\nname = \"a\"\nversion = \"1.0.0\"\nsource = \"registry+https://example.org/i\"\n", "Cargo.lock:3:1: a has no checksum"},
-		{"cargo", "[[package]]\nname = \"../a\"\nversion = \"1\"\nsource = \"registry+https://example.org/i\"\n", `Cargo.lock:1:1: "../a" is no name or version of a crate`},
-		{"cargo", "[[package]]\nname = \"a\"\nversion = \"1\"\nsource = \"git+https://example.org/i\"\n", "Cargo.lock:1:1: a has no commit"},
-		{"cargo", "[[package]]\nname = \"a\"\nversion = \"1\"\nsource = \"ftp://example.org/i\"\n", "Cargo.lock:1:1: a has the source"},
-		{"cargo", "[[package]]\nname = \n", "Cargo.lock:2:8: "},
-
-		{"pip", "a==1\n", "requirements.txt:1:1: a==1 has no --hash=sha256:..."},
-		{"pip", "# first\na==1 --hash=sha256:" + hash + "\nb==2\n", "requirements.txt:3:1: b==2 has no --hash"},
-		{"pip", "a==1 \\\n  --hash=md5:00\n", `requirements.txt:1:1: "md5:00" is no hash`},
-		{"pip", "\na>=1 --hash=sha256:" + hash + "\n", `requirements.txt:2:1: "a>=1" names no version`},
-		{"pip", "-r more.txt\n", "reading more.txt: "},
-	} {
-		workspace := t.TempDir()
-		name := map[string]string{"npm": "package-lock.json", "cargo": "Cargo.lock", "pip": "requirements.txt"}[c.kind]
-		writeFile(t, filepath.Join(workspace, name), c.text)
-		_, err := testStore(t).Prepare(t.Context(), []recipe.Source{{Kind: c.kind, Directory: ".", Arch: "x86_64"}}, workspace, t.TempDir())
-		if err == nil || !strings.HasPrefix(err.Error(), c.want) {
-			t.Errorf("%s: %q: error %v, want %s", c.kind, c.text, err, c.want)
-		}
-	}
-}
 
 func writeFile(t *testing.T, name, text string) {
 	t.Helper()
@@ -152,42 +116,15 @@ func TestLockedFiles(t *testing.T) {
 	}
 }
 
-// TestNPMLayout: which packages are fetched for which machine, and where npm's registry has them.
-func TestNPMLayout(t *testing.T) {
-	list, err := parseNPM("package-lock.json", []byte(`{"lockfileVersion": 1, "dependencies": {
-  "a": {"version": "1.0.0", "resolved": "https://registry.example/a/-/a-1.0.0.tgz", "integrity": "`+sri+`", "requires": {"b": "^2.0.0"},
-    "dependencies": {"b": {"version": "2.0.0", "integrity": "sha1-`+strings.Repeat("A", 27)+`="}}},
-  "f": {"version": "file:../f"}, "c": {"version": "1.0.0", "bundled": true, "integrity": "`+sri+`"},
-  "alias": {"version": "npm:@real/name@3.0.0", "integrity": "`+sri+`"}}}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	for _, p := range list {
-		got = append(got, p.what+" "+p.algorithm+" "+registryPath(p.want.URI))
-	}
-	if is := strings.Join(got, ", "); is != "b@2.0.0 sha1 , a@1.0.0 sha512 a/-/a-1.0.0.tgz, @real/name@3.0.0 sha512 " {
-		t.Error(is)
-	}
-
-	for _, c := range []struct {
-		about, arch string
-		want        bool
-	}{
-		{`{}`, "x86_64", true},
-		{`{"os": ["win32"]}`, "x86_64", true},
-		{`{"optional": true, "os": ["win32"]}`, "x86_64", false},
-		{`{"optional": true, "os": ["linux"], "cpu": ["x64"]}`, "x86_64", true},
-		{`{"optional": true, "os": ["linux"], "cpu": ["x64"]}`, "aarch64", false},
-		{`{"optional": true, "os": ["!win32"], "cpu": "arm64"}`, "aarch64", true},
-		{`{"optional": true, "os": ["!linux"]}`, "aarch64", false},
+// TestRegistryPath: what of an address is the same in every registry.
+func TestRegistryPath(t *testing.T) {
+	for address, want := range map[string]string{
+		"https://a.example/x/-/x-1.0.0.tgz":           "x/-/x-1.0.0.tgz",
+		"https://a.example/npm/@s/x/-/x-1.0.0.tgz":    "@s/x/-/x-1.0.0.tgz",
+		"https://codeload.example/x/y/tar.gz/0123456": "",
 	} {
-		p := npmPackage{}
-		if err := json.Unmarshal([]byte(c.about), &p.about); err != nil {
-			t.Fatal(err)
-		}
-		if p.needed(c.arch) != c.want {
-			t.Errorf("%s on %s: want %v", c.about, c.arch, c.want)
+		if got := registryPath(address); got != want {
+			t.Errorf("%s: %q, want %q", address, got, want)
 		}
 	}
 }
@@ -216,9 +153,9 @@ func TestIndex(t *testing.T) {
 				json.NewEncoder(w).Encode(object)
 			}
 		}))
-		r := requirement{name: "Some.Name", version: "1", indexes: []string{server.URL + "/simple"}}
+		r := lockfile.Requirement{Name: "Some.Name", Version: "1", Indexes: []string{server.URL + "/simple"}}
 		for _, sum := range sums {
-			r.hashes = append(r.hashes, "sha256:"+sum)
+			r.Hashes = append(r.Hashes, "sha256:"+sum)
 		}
 		s := testStore(t)
 		found, err := s.distributions(t.Context(), r, "x86_64")
@@ -263,7 +200,7 @@ index = "sparse+https://ours.example/"
 			t.Errorf("%s is asked of %s, want %s", source, got, want)
 		}
 	}
-	p := cargoPackage{Name: "Abcd", Version: "1.0.0", Checksum: "ff"}
+	p := lockfile.Crate{Name: "Abcd", Version: "1.0.0", Checksum: "ff"}
 	for template, want := range map[string]string{
 		"https://x.example/api":                                      "https://x.example/api/Abcd/1.0.0/download",
 		"https://x.example/{crate}/{version}.crate":                  "https://x.example/Abcd/1.0.0.crate",
@@ -335,67 +272,6 @@ func TestCrateConfiguration(t *testing.T) {
 			t.Errorf("%s is %s, want %s", source, got, want)
 		}
 	}
-}
-
-func FuzzNPM(f *testing.F) {
-	f.Add([]byte(`{"packages": {"node_modules/a": {"version": "1.0.0", "integrity": "` + sri + `"}}}`))
-	f.Add([]byte(`{"lockfileVersion": 1, "dependencies": {"a": {"version": "1", "dependencies": {"b": {}}}}}`))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		list, err := parseNPM("package-lock.json", data)
-		if err != nil {
-			return
-		}
-		for _, p := range list {
-			if !filepath.IsLocal(p.name) || len(p.want.digests()) != 1 || p.pos.Line < 1 {
-				t.Fatalf("%q was accepted: %+v", p.what, p)
-			}
-		}
-		if err := writePackuments(t.TempDir(), list, nil, nil); err != nil {
-			t.Fatal(err)
-		}
-	})
-}
-
-func FuzzCargo(f *testing.F) {
-	f.Add([]byte("[[package]]\nname = \"a\"\nversion = \"1.0.0\"\nsource = \"registry+https://example.org/i\"\nchecksum = \"" + strings.Repeat("0", 64) + "\"\n"))
-	f.Add([]byte("[[package]]\nname = \"a\"\nversion = \"1\"\nsource = \"git+https://example.org/i#" + strings.Repeat("0", 40) + "\"\n"))
-	f.Add([]byte("[metadata]\n\"checksum a 1 (registry+https://example.org/i)\" = \"00\"\n"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		list, err := parseCargo("Cargo.lock", data)
-		if err != nil {
-			return
-		}
-		for _, p := range list {
-			if !filepath.IsLocal(p.Name + "-" + p.Version) {
-				t.Fatalf("%+v was accepted", p)
-			}
-			if text := replacedSource(p.Source); strings.Count(text, "\n[") > 0 {
-				t.Fatalf("%q makes %q", p.Source, text)
-			}
-		}
-	})
-}
-
-func FuzzRequirements(f *testing.F) {
-	hash := strings.Repeat("0", 64)
-	f.Add("a==1 \\\n  --hash=sha256:"+hash+" # why\n-r more.txt\n", "b @ https://example.org/b.whl --hash=sha256:"+hash+"\n")
-	f.Add("--index-url https://example.org/simple\nc[x]==2 ; python_version < '3' --hash=sha512:"+hash+hash+"\n", "")
-	f.Fuzz(func(t *testing.T, text, more string) {
-		list, err := readRequirements("requirements.txt", true, func(name string) ([]byte, error) {
-			if name == "more.txt" {
-				return []byte(more), nil
-			}
-			return []byte(text), nil
-		})
-		if err != nil {
-			return
-		}
-		for _, r := range list {
-			if len(r.hashes) == 0 || r.pos.Line < 1 || r.name == "" && r.address == "" {
-				t.Fatalf("%+v was accepted", r)
-			}
-		}
-	})
 }
 
 func FuzzIndex(f *testing.F) {

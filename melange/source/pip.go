@@ -21,9 +21,9 @@ import (
 
 	"golang.org/x/net/html"
 
+	"distro.internal/melange/lockfile"
 	"distro.internal/melange/recipe"
 	"distro.internal/shared/atomicfile"
-	"distro.internal/shared/document"
 )
 
 // A requirements file with hashes names each file that pip may install, but not where it is nor what it is called. An
@@ -39,41 +39,25 @@ import (
 // wheelFolder is where the files are, in the folder of caches.
 const wheelFolder = "wheels"
 
-// A requirement is a line of a requirements file.
-type requirement struct {
-	name, version string // as written; version is empty with an address
-	address       string
-	hashes        []string // "sha256:HEX", sorted
-	indexes       []string // that are asked, when the file says so
-	pos           document.Pos
-}
-
-func (r requirement) String() string {
-	if r.address != "" {
-		return cmp.Or(r.name, redacted(r.address))
-	}
-	return r.name + "==" + r.version
-}
-
 func (s *Store) placePip(ctx context.Context, src recipe.Source, workspace *os.Root, l *Layout) error {
 	file, err := locate(src, workspace, "requirements.txt")
 	if err != nil || file == "" {
 		return err
 	}
-	list, err := readRequirements(file, !src.Found, func(name string) ([]byte, error) { return readLock(workspace, name) })
+	list, err := lockfile.Requirements(file, !src.Found, func(name string) ([]byte, error) { return readLock(workspace, name) })
 	if err != nil || len(list) == 0 {
 		return err
 	}
 	var files []locked
 	var names []string
-	var owners []requirement
+	var owners []lockfile.Requirement
 	for _, r := range list {
 		found, err := s.distributions(ctx, r, string(src.Arch))
 		if err != nil {
-			return fmt.Errorf("%s: finding %s: %w", r.pos, r, err)
+			return fmt.Errorf("%s: finding %s: %w", r.Pos, r, err)
 		}
 		for _, d := range found {
-			files = append(files, locked{what: d.File, pos: r.pos, want: d.want()})
+			files = append(files, locked{what: d.File, pos: r.Pos, want: d.want()})
 			names, owners = append(names, d.File), append(owners, r)
 		}
 	}
@@ -87,7 +71,7 @@ func (s *Store) placePip(ctx context.Context, src recipe.Source, workspace *os.R
 		}
 	}
 	for i, r := range owners {
-		if r.address != "" {
+		if r.Address != "" {
 			if err := readdress(workspace, r, names[i]); err != nil {
 				return err
 			}
@@ -101,21 +85,21 @@ func (s *Store) placePip(ctx context.Context, src recipe.Source, workspace *os.R
 }
 
 // readdress has a requirements file name the file that was fetched in place of its address.
-func readdress(workspace *os.Root, r requirement, file string) error {
-	data, err := workspace.ReadFile(r.pos.File)
+func readdress(workspace *os.Root, r lockfile.Requirement, file string) error {
+	data, err := workspace.ReadFile(r.Pos.File)
 	if err != nil {
 		return err
 	}
-	info, err := workspace.Stat(r.pos.File)
+	info, err := workspace.Stat(r.Pos.File)
 	if err != nil {
 		return err
 	}
 	here := (&url.URL{Scheme: "file", Path: path.Join(recipe.CacheDir, wheelFolder, file)}).String()
-	data = bytes.ReplaceAll(data, []byte(r.address), []byte(here))
-	if err := workspace.WriteFile(r.pos.File, data, info.Mode().Perm()); err != nil {
-		return fmt.Errorf("writing %s: %w", r.pos.File, err)
+	data = bytes.ReplaceAll(data, []byte(r.Address), []byte(here))
+	if err := workspace.WriteFile(r.Pos.File, data, info.Mode().Perm()); err != nil {
+		return fmt.Errorf("writing %s: %w", r.Pos.File, err)
 	}
-	return workspace.Chtimes(r.pos.File, info.ModTime(), info.ModTime())
+	return workspace.Chtimes(r.Pos.File, info.ModTime(), info.ModTime())
 }
 
 // A distribution is a file that an index has.
@@ -132,16 +116,16 @@ func (d distribution) want() Want {
 }
 
 // distributions are the files to have for a requirement.
-func (s *Store) distributions(ctx context.Context, r requirement, arch string) ([]distribution, error) {
-	if r.address != "" {
-		u, err := url.Parse(r.address)
+func (s *Store) distributions(ctx context.Context, r lockfile.Requirement, arch string) ([]distribution, error) {
+	if r.Address != "" {
+		u, err := url.Parse(r.Address)
 		if err != nil {
 			return nil, err
 		}
 		u.Fragment = ""
-		return []distribution{{path.Base(u.Path), u.String(), r.hashes[0]}}, nil
+		return []distribution{{path.Base(u.Path), u.String(), r.Hashes[0]}}, nil
 	}
-	sum := sha256.Sum256([]byte(strings.Join(append([]string{normalName(r.name), r.version, arch}, r.hashes...), "\n")))
+	sum := sha256.Sum256([]byte(strings.Join(append([]string{normalName(r.Name), r.Version, arch}, r.Hashes...), "\n")))
 	memory := filepath.Join(s.Dir, "pip", hex.EncodeToString(sum[:]))
 	var found []distribution
 	if data, err := os.ReadFile(memory); err == nil && json.Unmarshal(data, &found) == nil {
@@ -150,7 +134,7 @@ func (s *Store) distributions(ctx context.Context, r requirement, arch string) (
 	if s.Offline {
 		return nil, errOffline
 	}
-	indexes := r.indexes
+	indexes := r.Indexes
 	if len(indexes) == 0 {
 		var err error
 		if indexes, err = s.pipIndexes(ctx); err != nil {
@@ -159,13 +143,13 @@ func (s *Store) distributions(ctx context.Context, r requirement, arch string) (
 	}
 	var failures []error
 	for _, index := range indexes {
-		all, err := s.askIndex(ctx, index, normalName(r.name))
+		all, err := s.askIndex(ctx, index, normalName(r.Name))
 		if err != nil {
 			failures = append(failures, err)
 			continue
 		}
 		for _, d := range all {
-			if slices.Contains(r.hashes, d.Hash) && installable(d.File, arch) {
+			if slices.Contains(r.Hashes, d.Hash) && lockfile.Installable(d.File, arch) {
 				found = append(found, d)
 			}
 		}
@@ -189,22 +173,6 @@ var runs = regexp.MustCompile(`[-_.]+`)
 
 // normalName is a name as indexes have it.
 func normalName(name string) string { return strings.ToLower(runs.ReplaceAllString(name, "-")) }
-
-// pythonMachines are the ends of platform tags, where they are not apk's name of the architecture.
-var pythonMachines = map[string]string{"armv7": "armv7l", "armhf": "armv6l", "x86": "i686"}
-
-// installable says whether a file is of use on a Linux of an architecture, as far as its name tells.
-func installable(file string, arch string) bool {
-	name, ok := strings.CutSuffix(file, ".whl")
-	if !ok {
-		return true
-	}
-	platforms := name[strings.LastIndexByte(name, '-')+1:]
-	machine := cmp.Or(pythonMachines[arch], arch)
-	return slices.ContainsFunc(strings.Split(platforms, "."), func(p string) bool {
-		return p == "any" || strings.Contains(p, "linux") && strings.HasSuffix(p, "_"+machine)
-	})
-}
 
 // pipIndexes are the indexes that pip is configured for on this machine.
 func (s *Store) pipIndexes(ctx context.Context) ([]string, error) {
@@ -278,20 +246,16 @@ func (s *Store) askIndex(ctx context.Context, index, name string) ([]distributio
 	if err != nil {
 		return nil, fmt.Errorf("asking index %s: %w", redacted(index), err)
 	}
-	return slices.DeleteFunc(list, func(d distribution) bool { return d.File == "" || d.File != path.Base(d.File) || dotted(d.File) }), resolve(base, list)
-}
-
-// resolve makes addresses that are relative to the index whole.
-func resolve(base *url.URL, list []distribution) error {
-	for i := range list {
+	list = slices.DeleteFunc(list, func(d distribution) bool { return d.File != path.Base(d.File) || !filepath.IsLocal(d.File) })
+	for i := range list { // addresses are relative to the index
 		u, err := base.Parse(list[i].URL)
 		if err != nil {
-			return err
+			return nil, fmt.Errorf("asking index %s: %w", redacted(index), err)
 		}
 		u.Fragment = ""
 		list[i].URL = u.String()
 	}
-	return nil
+	return list, nil
 }
 
 func parseIndexJSON(data []byte) ([]distribution, error) {
@@ -334,157 +298,4 @@ func parseIndexHTML(data []byte) ([]distribution, error) {
 			}
 		}
 	}
-}
-
-// readRequirements reads a requirements file and those that it includes. strict says that it must be a lock file: each
-// requirement has hashes. Else a file without any is one that pip asks an index for, and the answer is empty.
-func readRequirements(file string, strict bool, read func(name string) ([]byte, error)) ([]requirement, error) {
-	p := &pipParser{read: read, seen: map[string]bool{}}
-	if err := p.file(file); err != nil {
-		return nil, err
-	}
-	if !p.hashed && !strict {
-		return nil, nil
-	}
-	if err := p.errs.Err(); err != nil {
-		return nil, err
-	}
-	for _, r := range p.list {
-		if len(r.hashes) == 0 {
-			p.errs.Add(r.pos, "pip-compile --generate-hashes and uv export write them", "%s has no --hash=sha256:...", r)
-		}
-	}
-	for i := range p.list {
-		p.list[i].indexes = p.indexes
-	}
-	return p.list, p.errs.Err()
-}
-
-type pipParser struct {
-	read    func(name string) ([]byte, error)
-	seen    map[string]bool // files
-	indexes []string
-	list    []requirement
-	hashed  bool // somebody means it
-	errs    document.ErrorList
-}
-
-func (p *pipParser) file(name string) error {
-	if p.seen[name] {
-		return nil
-	}
-	p.seen[name] = true
-	data, err := p.read(name)
-	if err != nil {
-		return err
-	}
-	for _, l := range logicalLines(data) {
-		pos := document.Pos{File: name, Line: l.number, Col: 1}
-		if strings.HasPrefix(l.text, "-") {
-			if err := p.option(name, l.text, pos); err != nil {
-				return err
-			}
-			continue
-		}
-		p.requirement(l.text, pos)
-	}
-	return nil
-}
-
-type logicalLine struct {
-	text   string
-	number int
-}
-
-var comment = regexp.MustCompile(`(^|\s)#.*$`)
-
-// logicalLines joins lines that end in a backslash, and drops comments and what is empty.
-func logicalLines(data []byte) []logicalLine {
-	var lines []logicalLine
-	var open logicalLine
-	n := 0
-	for line := range strings.Lines(string(data)) {
-		n++
-		line = strings.TrimRight(line, "\r\n")
-		if open.text == "" {
-			open.number = n
-		}
-		if rest, ok := strings.CutSuffix(line, `\`); ok && !strings.HasPrefix(strings.TrimSpace(line), "#") {
-			open.text += rest + " "
-			continue
-		}
-		open.text = strings.TrimSpace(comment.ReplaceAllString(open.text+line, ""))
-		if open.text != "" {
-			lines = append(lines, open)
-		}
-		open = logicalLine{}
-	}
-	if open.text = strings.TrimSpace(open.text); open.text != "" {
-		lines = append(lines, open)
-	}
-	return lines
-}
-
-// option reads a line that is an option: other files and indexes count.
-func (p *pipParser) option(file, text string, pos document.Pos) error {
-	name, value, _ := strings.Cut(strings.Replace(text, "=", " ", 1), " ")
-	value = strings.TrimSpace(value)
-	if len(name) > 2 && name[1] != '-' {
-		name, value = name[:2], name[2:]
-	}
-	switch name {
-	case "-r", "--requirement":
-		return p.file(path.Join(path.Dir(file), value))
-	case "-i", "--index-url":
-		p.indexes = append([]string{value}, p.indexes...)
-	case "--extra-index-url":
-		p.indexes = append(p.indexes, value)
-	case "-e", "--editable":
-		if !strings.HasPrefix(value, ".") {
-			p.errs.Add(pos, "", "%s cannot be verified", text)
-		}
-	}
-	return nil
-}
-
-var (
-	hashOption = regexp.MustCompile(`\s--hash[= ](\S+)`)
-	pinned     = regexp.MustCompile(`^([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*===?\s*([^\s;,]+)`)
-	addressed  = regexp.MustCompile(`^([A-Za-z0-9][A-Za-z0-9._-]*)?\s*(?:\[[^\]]*\])?\s*@?\s*((?:https?|file)://\S+)`)
-)
-
-func (p *pipParser) requirement(text string, pos document.Pos) {
-	r := requirement{pos: pos}
-	for _, m := range hashOption.FindAllStringSubmatch(" "+text, -1) {
-		p.hash(&r, m[1])
-	}
-	if m := addressed.FindStringSubmatch(text); m != nil {
-		r.name, r.address = m[1], m[2]
-		if _, sum, ok := strings.Cut(r.address, "#sha256="); ok && len(r.hashes) == 0 {
-			sum, _, _ = strings.Cut(sum, "&")
-			p.hash(&r, "sha256:"+sum)
-		}
-	} else if m := pinned.FindStringSubmatch(text); m != nil && !strings.Contains(m[2], "*") {
-		r.name, r.version = m[1], m[2]
-	} else if strings.HasPrefix(text, ".") || strings.HasPrefix(text, "/") {
-		return // of the sources
-	} else {
-		r.name, _, _ = strings.Cut(text, " --hash")
-		if len(r.hashes) > 0 {
-			p.errs.Add(pos, "write it as name==version", "%q names no version", strings.TrimSpace(r.name))
-		}
-	}
-	slices.Sort(r.hashes)
-	p.list = append(p.list, r)
-}
-
-func (p *pipParser) hash(r *requirement, text string) {
-	p.hashed = true
-	text = strings.ToLower(text)
-	algorithm, sum, _ := strings.Cut(text, ":")
-	if size := map[string]int{"sha256": 32, "sha512": 64}[algorithm]; size == 0 || !isHex(sum, size) {
-		p.errs.Add(r.pos, "", "%q is no hash: want sha256: or sha512: and hexadecimal digits", text)
-		return
-	}
-	r.hashes = append(r.hashes, text)
 }

@@ -1,0 +1,167 @@
+package lockfile
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+var sri = "sha512-" + strings.Repeat("A", 86) + "=="
+
+// TestMistakes: what is wrong with a lock file, with its place in it.
+func TestMistakes(t *testing.T) {
+	hash := strings.Repeat("0", 64)
+	for _, c := range []struct{ kind, text, want string }{
+		{"npm", "{\n  \"packages\": {\n    \"node_modules/a\": {\"version\": \"1.0.0\"}\n  }\n}", "package-lock.json:3:5: a has no integrity"},
+		{"npm", "{\n  \"packages\": {\n    \"node_modules/a\": {\"version\": \"1\", \"integrity\": \"md5-x\"}\n  }\n}", `package-lock.json:3:5: a has the integrity "md5-x"`},
+		{"npm", "{\n  \"packages\": {\n    \"node_modules/../b\": {\"version\": \"1\", \"integrity\": \"" + sri + "\"}}}", `package-lock.json:3:5: "../b" is no name of a package`},
+		{"npm", "{\"packages\": {\"node_modules/g\": {\"version\": \"1\", \"resolved\": \"git+ssh://x/y#z\"}}}", "package-lock.json:1:31: g is a git commit"},
+		{"npm", "{\n  \"packages\": [\n", "package-lock.json:2:16: no lock file of npm: want an object, found ["},
+		{"npm", "{\n  \"lockfileVersion\": 3\n}", "package-lock.json:1:1: no lock file of npm: it has neither packages nor dependencies"},
+		{"npm", "{\n  \"packages\": {},\n  oops\n}", "package-lock.json:3:3: no lock file of npm: invalid character 'o'"},
+		{"npm", "", "package-lock.json:1:1: no lock file of npm: EOF"},
+
+		{"cargo", "version = 3\n\n[[package]]\nname = \"a\"\nversion = \"1.0.0\"\nsource = \"registry+https://example.org/i\"\n", "Cargo.lock:3:1: a has no checksum"},
+		{"cargo", "[[package]]\nname = \"../a\"\nversion = \"1\"\nsource = \"registry+https://example.org/i\"\n", `Cargo.lock:1:1: "../a" is no name or version of a crate`},
+		{"cargo", "[[package]]\nname = \"a\"\nversion = \"1\"\nsource = \"git+https://example.org/i\"\n", "Cargo.lock:1:1: a has no commit"},
+		{"cargo", "[[package]]\nname = \"a\"\nversion = \"1\"\nsource = \"ftp://example.org/i\"\n", "Cargo.lock:1:1: a has the source"},
+		{"cargo", "[[package]]\nname = \n", "Cargo.lock:2:8: "},
+
+		{"pip", "a==1\n", "requirements.txt:1:1: a==1 has no --hash=sha256:..."},
+		{"pip", "# first\na==1 --hash=sha256:" + hash + "\nb==2\n", "requirements.txt:3:1: b==2 has no --hash"},
+		{"pip", "a==1 \\\n  --hash=md5:00\n", `requirements.txt:1:1: "md5:00" is no hash`},
+		{"pip", "\na>=1 --hash=sha256:" + hash + "\n", `requirements.txt:2:1: "a>=1" names no version`},
+		{"pip", "-r more.txt\n", "reading more.txt: "},
+	} {
+		var err error
+		switch c.kind {
+		case "npm":
+			_, err = NPM("package-lock.json", []byte(c.text))
+		case "cargo":
+			_, err = Cargo("Cargo.lock", []byte(c.text))
+		case "pip":
+			_, err = Requirements("requirements.txt", true, func(name string) ([]byte, error) {
+				if name != "requirements.txt" {
+					return nil, fmt.Errorf("reading %s: %w", name, fs.ErrNotExist)
+				}
+				return []byte(c.text), nil
+			})
+		}
+		if err == nil || !strings.HasPrefix(err.Error(), c.want) {
+			t.Errorf("%s: %q: error %v, want %s", c.kind, c.text, err, c.want)
+		}
+	}
+}
+
+// TestNPM: which packages there are in the oldest form, and which are needed on which machine.
+func TestNPM(t *testing.T) {
+	list, err := NPM("package-lock.json", []byte(`{"lockfileVersion": 1, "dependencies": {
+  "a": {"version": "1.0.0", "resolved": "https://registry.example/a/-/a-1.0.0.tgz", "integrity": "`+sri+`", "requires": {"b": "^2.0.0"},
+    "dependencies": {"b": {"version": "2.0.0", "integrity": "sha1-`+strings.Repeat("A", 27)+`="}}},
+  "f": {"version": "file:../f"}, "c": {"version": "1.0.0", "bundled": true, "integrity": "`+sri+`"},
+  "alias": {"version": "npm:@real/name@3.0.0", "integrity": "`+sri+`"}}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, p := range list {
+		got = append(got, p.Name+"@"+p.Version+" "+p.Algorithm+" "+p.Resolved)
+	}
+	if is := strings.Join(got, ", "); is != "b@2.0.0 sha1 , a@1.0.0 sha512 https://registry.example/a/-/a-1.0.0.tgz, @real/name@3.0.0 sha512 " {
+		t.Error(is)
+	}
+
+	for _, c := range []struct {
+		about, arch string
+		want        bool
+	}{
+		{`{}`, "x86_64", true},
+		{`{"os": ["win32"]}`, "x86_64", true},
+		{`{"optional": true, "os": ["win32"]}`, "x86_64", false},
+		{`{"optional": true, "os": ["linux"], "cpu": ["x64"]}`, "x86_64", true},
+		{`{"optional": true, "os": ["linux"], "cpu": ["x64"]}`, "aarch64", false},
+		{`{"optional": true, "os": ["!win32"], "cpu": "arm64"}`, "aarch64", true},
+		{`{"optional": true, "os": ["!linux"]}`, "aarch64", false},
+	} {
+		p := NPMPackage{}
+		if err := json.Unmarshal([]byte(c.about), &p.About); err != nil {
+			t.Fatal(err)
+		}
+		if p.Needed(c.arch) != c.want {
+			t.Errorf("%s on %s: want %v", c.about, c.arch, c.want)
+		}
+	}
+}
+
+// TestInstallable: which files of a Python project are of use on a machine.
+func TestInstallable(t *testing.T) {
+	for file, want := range map[string]bool{
+		"n-1.tar.gz": true, "n-1-py3-none-any.whl": true, "n-1-cp312-cp312-manylinux_2_17_x86_64.manylinux2014_x86_64.whl": true,
+		"n-1-cp312-cp312-musllinux_1_2_aarch64.whl": false, "n-1-cp312-cp312-macosx_11_0_x86_64.whl": false, "n-1-cp312-cp312-win_amd64.whl": false,
+	} {
+		if Installable(file, "x86_64") != want {
+			t.Errorf("%s: want %v", file, want)
+		}
+	}
+}
+
+func FuzzNPM(f *testing.F) {
+	f.Add([]byte(`{"packages": {"node_modules/a": {"version": "1.0.0", "integrity": "` + sri + `"}}}`))
+	f.Add([]byte(`{"lockfileVersion": 1, "dependencies": {"a": {"version": "1", "dependencies": {"b": {}}}}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		list, err := NPM("package-lock.json", data)
+		if err != nil {
+			return
+		}
+		for _, p := range list {
+			if !filepath.IsLocal(p.Name) || len(p.Digest) == 0 || p.Pos.Line < 1 {
+				t.Fatalf("%+v was accepted", p)
+			}
+		}
+	})
+}
+
+func FuzzCargo(f *testing.F) {
+	f.Add([]byte("[[package]]\nname = \"a\"\nversion = \"1.0.0\"\nsource = \"registry+https://example.org/i\"\nchecksum = \"" + strings.Repeat("0", 64) + "\"\n"))
+	f.Add([]byte("[[package]]\nname = \"a\"\nversion = \"1\"\nsource = \"git+https://example.org/i#" + strings.Repeat("0", 40) + "\"\n"))
+	f.Add([]byte("[metadata]\n\"checksum a 1 (registry+https://example.org/i)\" = \"00\"\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		list, err := Cargo("Cargo.lock", data)
+		if err != nil {
+			return
+		}
+		for _, p := range list {
+			if !filepath.IsLocal(p.Name + "-" + p.Version) {
+				t.Fatalf("%+v was accepted", p)
+			}
+			if strings.ContainsAny(p.Source, "\"\n") {
+				t.Fatalf("%q was accepted", p.Source)
+			}
+		}
+	})
+}
+
+func FuzzRequirements(f *testing.F) {
+	hash := strings.Repeat("0", 64)
+	f.Add("a==1 \\\n  --hash=sha256:"+hash+" # why\n-r more.txt\n", "b @ https://example.org/b.whl --hash=sha256:"+hash+"\n")
+	f.Add("--index-url https://example.org/simple\nc[x]==2 ; python_version < '3' --hash=sha512:"+hash+hash+"\n", "")
+	f.Fuzz(func(t *testing.T, text, more string) {
+		list, err := Requirements("requirements.txt", true, func(name string) ([]byte, error) {
+			if name == "more.txt" {
+				return []byte(more), nil
+			}
+			return []byte(text), nil
+		})
+		if err != nil {
+			return
+		}
+		for _, r := range list {
+			if len(r.Hashes) == 0 || r.Pos.Line < 1 || r.Name == "" && r.Address == "" {
+				t.Fatalf("%+v was accepted", r)
+			}
+		}
+	})
+}
