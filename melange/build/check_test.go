@@ -26,4 +26,12 @@ func TestChecks(t *testing.T) {
 	if !slices.Equal(can, recipe.CheckNames) {
 		t.Errorf("recipes name %v, and there are %v", recipe.CheckNames, can)
 	}
+	var linters []string
+	for _, l := range lint.Linters() {
+		linters = append(linters, l.Name)
+	}
+	slices.Sort(linters)
+	if !slices.Equal(linters, recipe.LinterNames) {
+		t.Errorf("recipes name the linters %v, and there are %v", recipe.LinterNames, linters)
+	}
 }

@@ -71,7 +71,7 @@ func (p *planner) output(s subject) Output {
 		Options:          w.Options,
 		Scriptlets:       p.scriptlets(w.Scriptlets, in),
 		Triggers:         p.triggers(w.Scriptlets.Trigger.Paths, in),
-		DisabledChecks:   p.all(w.Checks.Disabled, in),
+		DisabledChecks:   p.disabled(w.Checks.Disabled, in),
 		Setcap:           p.setcap(w.Setcap, in),
 	}
 	if len(w.Annotations) > 0 {
@@ -204,6 +204,25 @@ func (p *planner) triggers(texts []document.String, in *scope) []string {
 		}
 	}
 	return paths
+}
+
+// LinterNames are the names of what is looked for in a package, which checks can have as a warning only.
+var LinterNames = []string{
+	"binaryarch", "cudaruntimelib", "dev", "dll", "documentation", "duplicate", "dylib", "empty", "infodir",
+	"lddcheck", "libtool/la-files", "maninfo", "nonlinux", "object", "opt", "pkgconf", "python/docs",
+	"python/multiple", "python/test", "sbom", "setuidgid", "srv", "staticarchive", "strip", "tempdir",
+	"unsupportedarch", "usrlocal", "usrmerge", "varempty", "worldwrite",
+}
+
+// disabled reads names of linters. One that there is not does no harm.
+func (p *planner) disabled(texts []document.String, in *scope) []string {
+	names := p.all(texts, in)
+	for i, name := range names {
+		if name != "" && !slices.Contains(LinterNames, name) {
+			p.warnings.Add(texts[i].Pos, document.DidYouMean(name, LinterNames), "unknown linter %q", name)
+		}
+	}
+	return names
 }
 
 // fileCapabilities are those that a package may give to a file.
