@@ -79,7 +79,7 @@ func (p *Package) setInfo(key, value string) (err error) {
 	case "install_if":
 		p.InstallIf, err = appendDependencies(p.InstallIf, value)
 	case "triggers":
-		p.Triggers = strings.Fields(value)
+		p.Triggers = fields(value)
 	case "provider_priority":
 		p.ProviderPriority, err = parsePriority(value)
 	case "replaces_priority":
@@ -106,7 +106,14 @@ func appendDependencies(deps []Dependency, s string) ([]Dependency, error) {
 	return append(deps, more...), nil
 }
 
-// parseNumber reads an unsigned decimal number.
+// fields are the words of a value; nil when there are none.
+func fields(value string) []string {
+	if words := strings.Fields(value); len(words) > 0 {
+		return words
+	}
+	return nil
+}
+
 // operand returns a license expression as a part of one that is joined by AND,
 // which binds closer than OR.
 func operand(license string) string {
@@ -120,6 +127,7 @@ func operand(license string) string {
 	return license
 }
 
+// parseNumber reads an unsigned decimal number.
 func parseNumber(s string, limit uint64) (int64, error) {
 	n, err := strconv.ParseUint(s, 10, 63)
 	if err != nil || n > limit {
