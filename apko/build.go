@@ -30,6 +30,7 @@ type making struct {
 func (o *making) register(cmd *cobra.Command) {
 	o.options.register(cmd)
 	o.registerLock(cmd)
+	o.registerLimits(cmd)
 	o.attaching.register(cmd)
 	cmd.Flags().BoolVar(&o.sbom, "sbom", true, "write bills of materials, if --sbom-path says where")
 	cmd.Flags().StringVar(&o.sbomPath, "sbom-path", "", "folder for the bills of materials, SPDX in JSON")

@@ -36,6 +36,7 @@ would change in the lock is printed, and it is an error if anything would.`,
 		},
 	}
 	o.register(cmd)
+	o.registerLimits(cmd)
 	cmd.Flags().StringVar(&o.output, "output", "", "the lock file; by default CONFIG with .lock.json for its extension")
 	cmd.Flags().BoolVar(&o.check, "check", false, "only tell whether the lock is as it would be made now")
 	cmd.Flags().StringSliceVar(&o.update, "update", nil, "packages to update; all others stay")

@@ -26,6 +26,7 @@ type options struct {
 	offline, ignoreSignatures     bool
 	allowOlder                    bool
 	vcs                           bool
+	limits                        repository.Limits
 }
 
 func (o *options) register(cmd *cobra.Command) {
@@ -42,6 +43,30 @@ func (o *options) register(cmd *cobra.Command) {
 	f.BoolVar(&o.offline, "offline", false, "use only what was fetched before")
 	f.BoolVar(&o.ignoreSignatures, "ignore-signatures", false, "trust indexes that nobody signed")
 	f.BoolVar(&o.allowOlder, "allow-older-index", false, "take the index of a repository though a newer one was seen")
+}
+
+// registerLimits registers the flags of the commands that read packages.
+func (o *options) registerLimits(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.Int64Var(&o.limits.Control, "max-apk-control-size", 0, "bytes of a package's signature and control section, uncompressed; 0 is 64 MiB, -1 no limit")
+	f.Int64Var(&o.limits.Data, "max-apk-data-size", 0, "bytes of a package's files, uncompressed; 0 is 64 GiB, -1 no limit")
+	f.Int64Var(&o.limits.Index, "max-apkindex-decompressed-size", 0, "bytes of an index, uncompressed; 0 is 1 GiB, -1 no limit")
+	f.Int64Var(&o.limits.Response, "max-http-response-size", 0, "bytes that a server may send at once; 0 is 256 MiB of an index and 64 GiB of a package, -1 no limit")
+}
+
+// limited are the limits of the flags.
+func (o *options) limited() (repository.Limits, error) {
+	const none = 1 << 60
+	l := o.limits
+	for _, n := range []*int64{&l.Control, &l.Data, &l.Index, &l.Response} {
+		switch {
+		case *n == -1:
+			*n = none
+		case *n < 0:
+			return l, fmt.Errorf("a limit of %d bytes: -1 is none, 0 the default", *n)
+		}
+	}
+	return l, nil
 }
 
 func (o *options) registerLock(cmd *cobra.Command) {
@@ -162,9 +187,13 @@ func (m *machine) builder(o *options) (*build.Builder, error) {
 	if err != nil {
 		return nil, err
 	}
+	limits, err := o.limited()
+	if err != nil {
+		return nil, err
+	}
 	b := &build.Builder{
 		CAS:    cas.Store{Dir: filepath.Join(cache, "cas")},
-		Client: &repository.Client{Cache: filepath.Join(cache, "apk"), Access: access, Offline: o.offline, AllowOlder: o.allowOlder},
+		Client: &repository.Client{Cache: filepath.Join(cache, "apk"), Access: access, Offline: o.offline, AllowOlder: o.allowOlder, Limits: limits},
 		Tool:   "apko", // no version: a release of the tool alone changes no image
 	}
 	b.Created, err = m.created(o.buildDate)

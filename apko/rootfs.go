@@ -26,6 +26,7 @@ type bare struct {
 func (o *bare) register(cmd *cobra.Command) {
 	o.options.register(cmd)
 	o.registerLock(cmd)
+	o.registerLimits(cmd)
 	cmd.Flags().StringVar(&o.arch, "build-arch", "", "the same as --arch, of which there is only one here")
 }
 

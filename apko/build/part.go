@@ -32,6 +32,8 @@ type part struct {
 	compression oci.Compression
 	file        func(context.Context) (string, error) // the package file, fetched when it is needed
 
+	limits apk.Limits // of reading the package file
+
 	inherited bool // of a base image: it has only a table, and its files are those of that image's tree
 }
 
@@ -45,7 +47,7 @@ func (b *Builder) part(ctx context.Context, p image.LockPackage, file func(conte
 	key.Add("package", p.Name+"="+string(p.Version))
 	key.Add("checksum", p.Checksum)
 	key.Add("compression", string(b.Compression))
-	blank := part{store: b.CAS, compression: b.Compression, file: file}
+	blank := part{store: b.CAS, compression: b.Compression, file: file, limits: b.Client.Limits.Limits}
 	t := blank
 	result, err := b.CAS.Result(key.Digest())
 	if err == nil {
@@ -148,7 +150,7 @@ func (t *part) write(ctx context.Context, file, checksum string, plan map[string
 	if err != nil {
 		return oci.Segment{}, err
 	}
-	r, err := apk.Open(f, apk.Verify{Checksum: &sum})
+	r, err := apk.Open(f, apk.Verify{Checksum: &sum, Limits: t.limits})
 	if err != nil {
 		return oci.Segment{}, err
 	}

@@ -37,7 +37,21 @@ type Client struct {
 	AllowOlder bool          // take a state of a repository that is older than one seen before
 	Backoff    time.Duration // before the first repetition of a request, then doubled; 0: half a second
 	Patience   time.Duration // with a server that says nothing; 0: a minute
+	Limits     Limits
 	Log        func(message string)
+}
+
+// Limits bound what a hostile repository may make its reader spend. A zero field stands for the default.
+type Limits struct {
+	apk.Limits
+	Response int64 // bytes of an answer; 256 MiB for an index, what the index says or 64 GiB for a package
+}
+
+func (l Limits) response(otherwise int64) int64 {
+	if l.Response == 0 {
+		return otherwise
+	}
+	return l.Response
 }
 
 // ErrOffline is the cause when something is not in the cache and the network may not be used.
@@ -53,7 +67,7 @@ func (c *Client) Index(ctx context.Context, s Source, arch apk.Arch) (*apk.Index
 	if err != nil {
 		return nil, x.failed(err)
 	}
-	index, err := apk.ReadIndex(bytes.NewReader(b), s.verify())
+	index, err := apk.ReadIndex(bytes.NewReader(b), x.verify())
 	if err != nil {
 		return nil, x.failed(err)
 	}
@@ -100,11 +114,11 @@ func (c *Client) fetch(ctx context.Context, s Source, at place, p *apk.Package) 
 	}
 	if at.folder != "" {
 		file := at.file(s.archOf(p), p.FileName())
-		return file, verifyHead(file, p)
+		return file, verifyHead(file, p, c.Limits.Limits)
 	}
 	store := cas.Store{Dir: c.Cache}
 	key := packageKey(p)
-	if file, ok := cached(store, key, p); ok {
+	if file, ok := c.cached(store, key, p); ok {
 		return file, nil
 	}
 	if c.Offline {
@@ -115,7 +129,7 @@ func (c *Client) fetch(ctx context.Context, s Source, at place, p *apk.Package) 
 		return "", err
 	}
 	defer partial.close()
-	if file, ok := cached(store, key, p); ok { // another process was faster
+	if file, ok := c.cached(store, key, p); ok { // another process was faster
 		return file, partial.remove()
 	}
 	if err := c.download(ctx, request{place: at, arch: s.archOf(p), name: p.FileName()}, partial, p); err != nil {
@@ -131,13 +145,13 @@ func packageKey(p *apk.Package) cas.Digest {
 	return k.Digest()
 }
 
-func cached(store cas.Store, key cas.Digest, p *apk.Package) (string, bool) {
+func (c *Client) cached(store cas.Store, key cas.Digest, p *apk.Package) (string, bool) {
 	r, err := store.Result(key)
 	if err != nil || len(r.Outputs) != 1 {
 		return "", false
 	}
 	file := store.Path(r.Outputs[0].Digest)
-	if verifyHead(file, p) != nil {
+	if verifyHead(file, p, c.Limits.Limits) != nil {
 		os.Remove(file)
 		return "", false
 	}
@@ -146,7 +160,7 @@ func cached(store cas.Store, key cas.Digest, p *apk.Package) (string, bool) {
 
 // verifyHead looks at what costs next to nothing: the size, and that the control section is the right
 // one. The data section is vouched for by it, and compared by every reader.
-func verifyHead(file string, p *apk.Package) error {
+func verifyHead(file string, p *apk.Package, l apk.Limits) error {
 	f, err := os.Open(file)
 	if err != nil {
 		return err
@@ -159,13 +173,13 @@ func verifyHead(file string, p *apk.Package) error {
 	if p.Size != 0 && info.Size() != p.Size {
 		return fmt.Errorf("%d bytes long, not %d: %w", info.Size(), p.Size, apk.ErrChecksum)
 	}
-	_, err = apk.Open(f, apk.Verify{Checksum: &p.Checksum})
+	_, err = apk.Open(f, apk.Verify{Checksum: &p.Checksum, Limits: l})
 	return err
 }
 
 // verifyAll reads the whole package.
-func verifyAll(f io.Reader, p *apk.Package) error {
-	r, err := apk.Open(f, apk.Verify{Checksum: &p.Checksum})
+func verifyAll(f io.Reader, p *apk.Package, l apk.Limits) error {
+	r, err := apk.Open(f, apk.Verify{Checksum: &p.Checksum, Limits: l})
 	for err == nil {
 		_, _, err = r.Next()
 	}
@@ -181,8 +195,8 @@ const maxPackage = 64 << 30
 // download completes the partial file and verifies it. What an earlier run left is taken up again; should
 // the whole then be wrong, everything is fetched anew once.
 func (c *Client) download(ctx context.Context, r request, partial *partial, p *apk.Package) error {
-	if r.max = p.Size; r.max == 0 {
-		r.max = maxPackage
+	if r.max = p.Size; r.max == 0 || c.Limits.Response != 0 && c.Limits.Response < r.max {
+		r.max = c.Limits.response(maxPackage)
 	}
 	if partial.size() > r.max {
 		if err := partial.reset(); err != nil {
@@ -196,7 +210,7 @@ func (c *Client) download(ctx context.Context, r request, partial *partial, p *a
 		}
 		_, err := partial.file.Seek(0, io.SeekStart)
 		if err == nil {
-			err = verifyAll(partial.file, p)
+			err = verifyAll(partial.file, p, c.Limits.Limits)
 		}
 		if err == nil && p.Size != 0 && partial.size() != p.Size {
 			err = fmt.Errorf("%d bytes long, not %d: %w", partial.size(), p.Size, apk.ErrChecksum)

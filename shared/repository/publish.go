@@ -315,7 +315,7 @@ func (r *Repository) ingest(ctx context.Context, a Addition) (string, error) {
 	if a.Package.Size == 0 || a.Package.Checksum.IsZero() {
 		return "", errors.New("size or checksum is not given")
 	}
-	if err := verifyHead(a.File, a.Package); err != nil {
+	if err := verifyHead(a.File, a.Package, apk.Limits{}); err != nil {
 		return "", err
 	}
 	f, err := os.Open(a.File)

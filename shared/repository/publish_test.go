@@ -371,7 +371,7 @@ func checkWhole(g Generation) error {
 			if err != nil {
 				return fmt.Errorf("generation %d: %w", g.Number, err)
 			}
-			err = verifyAll(f, p)
+			err = verifyAll(f, p, apk.Limits{})
 			f.Close()
 			if err != nil {
 				return fmt.Errorf("generation %d: %s: %w", g.Number, p.FileName(), err)

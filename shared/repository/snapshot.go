@@ -80,11 +80,16 @@ func (x *Snapshot) Open(ctx context.Context) (*apk.IndexReader, error) {
 	if err != nil {
 		return nil, x.failed(err)
 	}
-	r, err := apk.OpenIndex(b, x.source.verify())
+	r, err := apk.OpenIndex(b, x.verify())
 	if err != nil {
 		return nil, x.failed(err)
 	}
 	return r, nil
+}
+
+// verify is how the index is verified.
+func (x *Snapshot) verify() apk.Verify {
+	return apk.Verify{Keyring: x.source.Keyring, Insecure: x.source.Insecure, Limits: x.client.Limits.Limits}
 }
 
 // bytes returns the index, unverified, and sets Digest to what it is.
@@ -230,7 +235,7 @@ func (c *Client) refresh(ctx context.Context, p place, arch apk.Arch, old cached
 		return old, nil
 	}
 	var body memory
-	res, err := c.get(ctx, request{place: p, arch: arch, name: indexFile, max: maxIndex, known: old}, &body)
+	res, err := c.get(ctx, request{place: p, arch: arch, name: indexFile, max: c.Limits.response(maxIndex), known: old}, &body)
 	if err != nil || res.notModified {
 		return old, err
 	}

@@ -24,9 +24,6 @@ type Source struct {
 	Insecure bool     // do without a signature
 }
 
-// verify is how an index of the source is verified.
-func (s Source) verify() apk.Verify { return apk.Verify{Keyring: s.Keyring, Insecure: s.Insecure} }
-
 // A place is a Source's address with the secrets taken out of it.
 type place struct {
 	folder string   // set for a folder
