@@ -15,30 +15,74 @@ import (
 func (m *machine) publish() *cobra.Command {
 	var o making
 	var refs string
+	var local bool
 	cmd := &cobra.Command{
 		Use:   "publish CONFIG TAG...",
 		Short: "Make an image and push it to a registry",
 		Long: `Make the image that CONFIG describes, push it, and set the tags. Credentials are those of docker login. Prints the
-reference by digest.`,
+reference by digest. With --local no registry is asked: a container engine on this machine gets the image of one
+architecture, which is the host's unless --arch says another: that which DOCKER_HOST=unix://... names,
+or docker.`,
 		Example: "  apko publish nginx.yaml registry.example/nginx:1.27 registry.example/nginx:latest",
 		Args:    cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if local {
+				return m.runLocal(cmd.Context(), &o, args[0], args[1:])
+			}
 			return m.runPublish(cmd.Context(), &o, refs, args[0], args[1:])
 		},
 	}
 	o.register(cmd)
 	cmd.Flags().StringVar(&refs, "image-refs", "", "file for the references by digest, those of each architecture first")
+	cmd.Flags().BoolVar(&local, "local", false, "give the image to a container engine on this machine instead")
+	for _, pushed := range []string{"image-refs", "attach", "sign-key", "signing-key"} {
+		cmd.MarkFlagsMutuallyExclusive("local", pushed)
+	}
 	return cmd
 }
 
-func (m *machine) runPublish(ctx context.Context, o *making, refs, config string, tagged []string) error {
+func parseTags(tagged []string) ([]oci.Tag, error) {
 	var tags []oci.Tag
 	for _, t := range tagged {
 		tag, err := oci.ParseTag(t)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		tags = append(tags, tag)
+	}
+	return tags, nil
+}
+
+// runLocal gives the image to an engine on this machine.
+func (m *machine) runLocal(ctx context.Context, o *making, config string, tagged []string) error {
+	tags, err := parseTags(tagged)
+	if err != nil {
+		return err
+	}
+	engine, err := oci.DaemonAt(m.env("DOCKER_HOST"))
+	if err != nil {
+		return err
+	}
+	if len(o.archs) == 0 {
+		o.archs = []string{"host"}
+	}
+	result, err := m.make(ctx, o, config)
+	if err != nil {
+		return err
+	}
+	if err := engine.Load(ctx, result.Index, tags...); err != nil {
+		return err
+	}
+	if err := o.writeSBOMs(result.Result); err != nil {
+		return err
+	}
+	return m.printDigests(o, result.Result, tags[0].String())
+}
+
+func (m *machine) runPublish(ctx context.Context, o *making, refs, config string, tagged []string) error {
+	tags, err := parseTags(tagged)
+	if err != nil {
+		return err
 	}
 	signer, err := o.signer(m)
 	if err != nil {
