@@ -24,7 +24,7 @@ import (
 type ask struct{ kind, dir, lock string }
 
 // asked is what a step's commands want from lock files.
-func (p *planner) asked(s Step, r *run) []Source {
+func (p *planner) asked(s Step, f frame, r *run) []Source {
 	if s.Network {
 		return nil // they fetch it themselves
 	}
@@ -32,7 +32,7 @@ func (p *planner) asked(s Step, r *run) []Source {
 	for _, a := range asks(s.Script, s.Dir) {
 		rest, inside := strings.CutPrefix(a.dir+"/", Workspace+"/")
 		src := Source{
-			Kind: a.kind, Directory: path.Clean(rest), Lock: a.lock, Arch: p.runner, Found: true, Output: s.Output, Pos: s.Pos,
+			Kind: a.kind, Directory: path.Clean(rest), Lock: a.lock, Arch: f.runner, Found: true, Output: s.Output, Pos: s.Pos,
 		}
 		same := func(o Source) bool { return o.Kind == src.Kind && o.Directory == src.Directory && o.Lock == src.Lock }
 		if inside && !slices.ContainsFunc(r.sources, same) && !slices.ContainsFunc(sources, same) {

@@ -77,6 +77,21 @@ func TestLockSources(t *testing.T) {
 	}
 }
 
+// TestLockArchitecture: a cross build's steps run on the build machine, and its tests where the packages do.
+func TestLockArchitecture(t *testing.T) {
+	r, err := Parse("x.yaml", []byte("package: {name: x, version: 1}\nenvironment: {sysroot: {}}\npipeline:\n  - runs: npm ci\ntest:\n  pipeline:\n    - runs: npm ci\n"), ParseOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := r.Plan(PlanOptions{Arch: "aarch64", BuildArch: "x86_64", Library: NewLibrary(pipelines.Files)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if build, test := p.Sources[0].Arch, p.Tests[0].Sources[0].Arch; build != "x86_64" || test != "aarch64" {
+		t.Errorf("packages are fetched for %s, and for the test for %s", build, test)
+	}
+}
+
 // TestNetwork: who may talk to the network, by what the step, the recipe and the planner say.
 func TestNetwork(t *testing.T) {
 	const step = "package: {name: x, version: 1}\npipeline:\n  - runs: a\n  - options: [network]\n    runs: b\n"

@@ -333,7 +333,7 @@ func (p *planner) test(s subject, build EnvironmentSection) (Test, bool) {
 		p.set(d.Env, build.Environment, p.base)
 	}
 	p.set(d.Env, section.Environment, s.scope)
-	run := p.steps(s.test.Pipeline, s, p.online(section))
+	run := p.steps(s.test.Pipeline, s, p.online(section), p.options.Arch) // a test runs what was built
 	d.world = append(d.world, wanted{s.name, s.pos})
 	return Test{Output: s.name, Environment: p.finish(d, run.needs, run.steps), Sources: run.sources, Steps: run.steps, Nodes: run.nodes}, true
 }

@@ -17,9 +17,7 @@ func (p *planner) machines(env EnvironmentSection) {
 		host = crossTriplet(p.options.Arch, libc)
 	}
 	build := host
-	p.runner = p.options.Arch
 	if env.Sysroot != nil {
-		p.runner = p.options.BuildArch
 		build = triplet(p.options.BuildArch, cmp.Or(p.options.Libc, "gnu"))
 	}
 	for name, value := range map[string]string{

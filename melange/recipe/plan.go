@@ -138,8 +138,7 @@ type planner struct {
 	packages []subject
 	removed  map[string]bool // environment packages that a build option takes away
 	added    []document.String
-	aside    int      // sources that go outside of the workspace, so far
-	runner   apk.Arch // of the machine that runs the steps
+	aside    int // sources that go outside of the workspace, so far
 }
 
 // A subject is one package of the recipe: the origin or an instance of a subpackage.
@@ -162,10 +161,13 @@ func (p *planner) plan() {
 		return slices.Contains(p.LocalFiles, name)
 	})))
 
-	build, online := p.buildEnvironment(env), p.online(env)
+	build, online, runner := p.buildEnvironment(env), p.online(env), p.options.Arch
+	if build.Cross {
+		runner = p.options.BuildArch
+	}
 	var needs []wanted
 	for _, s := range p.packages {
-		run := p.steps(s.pipeline, s, online)
+		run := p.steps(s.pipeline, s, online, runner)
 		p.onlyTests(run.steps)
 		p.Sources = append(p.Sources, run.sources...)
 		p.Steps = append(p.Steps, run.steps...)

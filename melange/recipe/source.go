@@ -315,7 +315,7 @@ func (d *declaration) module() {
 
 func (d *declaration) lock() {
 	s := &d.source
-	s.Arch = d.runner
+	s.Arch = d.frame.runner
 	if s.Lock = d.text("lock"); path.IsAbs(s.Lock) || path.Clean("/"+s.Lock) != "/"+s.Lock && s.Lock != "" {
 		d.fail("lock", "", "lock is a file in the folder, found %q", s.Lock)
 	}

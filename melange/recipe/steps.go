@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"distro.internal/shared/apk"
 	"distro.internal/shared/document"
 )
 
@@ -56,12 +57,13 @@ type frame struct {
 	pos     document.Pos // the step in the recipe; zero while still there
 	output  string
 	network bool
-	inner   bool // there is a step around
+	runner  apk.Arch // of the machine that runs the step
+	inner   bool     // there is a step around
 }
 
-func (p *planner) steps(list []PipelineStep, s subject, network bool) run {
+func (p *planner) steps(list []PipelineStep, s subject, network bool, runner apk.Arch) run {
 	var r run
-	r.nodes = p.nodes(list, frame{scope: s.scope, output: s.name, network: network}, &r)
+	r.nodes = p.nodes(list, frame{scope: s.scope, output: s.name, network: network, runner: runner}, &r)
 	return r
 }
 
@@ -94,7 +96,7 @@ func (p *planner) node(n *PipelineStep, f frame, r *run) Node {
 		p.check(n, f, r)
 	case strings.TrimSpace(n.Runs.Value) != "":
 		leaf := p.leaf(n, f)
-		r.sources = append(r.sources, p.asked(leaf, r)...)
+		r.sources = append(r.sources, p.asked(leaf, f, r)...)
 		r.steps = append(r.steps, leaf)
 	}
 	d.Steps, d.Sources = slices.Clone(r.steps[steps:]), slices.Clone(r.sources[sources:])

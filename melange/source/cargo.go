@@ -47,7 +47,7 @@ const (
 const defaultIndex = "registry+https://github.com/rust-lang/crates.io-index"
 
 func (s *Store) placeCargo(ctx context.Context, src recipe.Source, workspace *os.Root, l *Layout) error {
-	file, err := locate(src, workspace, "Cargo.lock")
+	file, err := l.locate(src, workspace, "Cargo.lock")
 	if err != nil || file == "" {
 		return err
 	}
@@ -423,6 +423,9 @@ func takeCrates(tree fs.FS, dir, address string, wanted []lockfile.Crate) error 
 			return err
 		}
 		to := filepath.Join(dir, p.Name+"-"+p.Version)
+		if exists(to) {
+			continue // another lock file names it too
+		}
 		if err := os.CopyFS(to, sub); err != nil {
 			return fmt.Errorf("taking crate %s out of %s: %w", p.Name, address, err)
 		}

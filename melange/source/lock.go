@@ -38,7 +38,8 @@ type Layout struct {
 	Folders map[string]string // others, which they only read: on the host, by their place inside
 	Env     map[string]string // variables that say so, where they would look elsewhere
 
-	crates []string // the sources of crates that were seen
+	read   map[string]bool // lock files, by what reads them
+	crates []string        // the sources of crates that were seen
 }
 
 func (l *Layout) set(name, value string) {
@@ -63,17 +64,25 @@ type locked struct {
 }
 
 // locate finds the lock file of a source: in its folder, or, as the clients do, in the nearest above that has one. It is
-// empty when there is none and nobody insisted.
-func locate(src recipe.Source, workspace *os.Root, names ...string) (string, error) {
+// empty when there is none and nobody insisted, and when it was read before, for another step.
+func (l *Layout) locate(src recipe.Source, workspace *os.Root, names ...string) (string, error) {
 	if src.Lock != "" {
 		names = []string{src.Lock}
 	}
 	for dir := src.Directory; ; dir = path.Dir(dir) {
 		for _, name := range names {
 			file := path.Join(dir, name)
-			if info, err := workspace.Stat(file); err == nil && info.Mode().IsRegular() {
-				return file, nil
+			if info, err := workspace.Stat(file); err != nil || !info.Mode().IsRegular() {
+				continue
 			}
+			if key := src.Kind + " " + file; l.read[key] {
+				return "", nil
+			} else if l.read == nil {
+				l.read = map[string]bool{key: true}
+			} else {
+				l.read[key] = true
+			}
+			return file, nil
 		}
 		if dir == "." || src.Lock != "" {
 			break

@@ -75,7 +75,8 @@ func TestLockedFiles(t *testing.T) {
 		workspace := t.TempDir()
 		writeFile(t, filepath.Join(workspace, "requirements.txt"), "w @ "+server.URL+"/"+wheel+" --hash=sha256:"+sum+"\n")
 		caches := t.TempDir()
-		_, err := s.Prepare(t.Context(), []recipe.Source{{Kind: recipe.SourcePip, Directory: ".", Arch: "x86_64"}}, workspace, caches)
+		src := recipe.Source{Kind: recipe.SourcePip, Directory: ".", Arch: "x86_64"}
+		_, err := s.Prepare(t.Context(), []recipe.Source{src, src}, workspace, caches) // two steps want it
 		if err == nil {
 			wantFile(t, filepath.Join(caches, wheelFolder, wheel), []byte(body))
 			wantFile(t, filepath.Join(workspace, "requirements.txt"),

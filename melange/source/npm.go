@@ -39,7 +39,7 @@ const npmRegistry = "https://registry.invalid/"
 const npmCache = "npm"
 
 func (s *Store) placeNPM(ctx context.Context, src recipe.Source, workspace *os.Root, l *Layout) error {
-	file, err := locate(src, workspace, recipe.NPMLocks...)
+	file, err := l.locate(src, workspace, recipe.NPMLocks...)
 	if err != nil || file == "" {
 		return err
 	}

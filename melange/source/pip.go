@@ -40,7 +40,7 @@ import (
 const wheelFolder = "wheels"
 
 func (s *Store) placePip(ctx context.Context, src recipe.Source, workspace *os.Root, l *Layout) error {
-	file, err := locate(src, workspace, "requirements.txt")
+	file, err := l.locate(src, workspace, "requirements.txt")
 	if err != nil || file == "" {
 		return err
 	}
