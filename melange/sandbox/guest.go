@@ -144,7 +144,7 @@ func (g *guest) run(r *run, files []*os.File) {
 	}()
 	go g.watchDisk(x, r.Limits, done)
 	go func() {
-		status := reap(pid)
+		status := reap(pid, func() { lastLook(x, r.Limits) })
 		close(done)
 		<-watched // who looks at a process holds its memory, which the next command may need
 		g.wire.send(reply{Status: status, Cause: x.finish(), Full: full("/")})
@@ -212,8 +212,9 @@ func (g *guest) start(r *run, files []*os.File) (int, error) {
 }
 
 // reap waits for the command, kills what it left behind, and returns when process 1 is alone. All orphans are
-// its children by then, so having no children means that there are no processes.
-func reap(pid int) (status syscall.WaitStatus) {
+// its children by then, so having no children means that there are no processes. A command that failed leaves behind
+// what failed is to look at first.
+func reap(pid int, failed func()) (status syscall.WaitStatus) {
 	for {
 		var ws syscall.WaitStatus
 		switch p, err := syscall.Wait4(-1, &ws, syscall.WALL, nil); {
@@ -221,7 +222,9 @@ func reap(pid int) (status syscall.WaitStatus) {
 		case err != nil:
 			return status
 		case p == pid:
-			status = ws
+			if status = ws; !ws.Exited() || ws.ExitStatus() != 0 {
+				failed()
+			}
 			killAll()
 		}
 	}

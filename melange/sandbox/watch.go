@@ -59,6 +59,14 @@ func (g *guest) watch(x *execution, l Limits, done <-chan struct{}) {
 	}
 }
 
+// lastLook finds out why a command failed before the watch looked again: where the kernel counts processes, who starts too
+// many gets an error, and may die of it at once.
+func lastLook(x *execution, l Limits) {
+	if l.Pids > 0 && measure(quickly).tasks > l.Pids {
+		x.end(causePids(l))
+	}
+}
+
 func near(used, limit int64) bool { return limit > 0 && used > limit/2 }
 
 // excess names the limit that is exceeded. Memory is measured in two ways: the quick one counts a page for each
