@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
@@ -32,6 +33,7 @@ type surroundings struct {
 func main() {
 	sandbox.Main()
 	plugin.Main()
+	debug.SetGCPercent(400) // most commands are over before a collection would pay
 	s := surroundings{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, epoch: os.Getenv("SOURCE_DATE_EPOCH"), term: os.Getenv("TERM"), noColor: os.Getenv("NO_COLOR") != ""}
 	if dir, err := os.UserCacheDir(); err == nil {
 		s.cache = filepath.Join(dir, "distro")

@@ -63,7 +63,8 @@ func (s Store) Result(action Digest) (*Result, error) {
 	return r, nil
 }
 
-// SetResult records what the action gave. Every output must be here already.
+// SetResult records what the action gave. Every output must be here already, and so is on the disk; the record itself is not
+// waited for. A machine that dies may lose it or a part of it, which is as good as none, and the action is done again.
 func (s Store) SetResult(action Digest, r *Result) error {
 	if err := action.check(); err != nil {
 		return err
@@ -84,7 +85,7 @@ func (s Store) SetResult(action Digest, r *Result) error {
 	defer os.Remove(f.Name())
 	_, err = f.Write(append(b, '\n'))
 	if err == nil {
-		err = finish(f)
+		err = f.Chmod(0o444)
 	}
 	if err := errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("recording result of action %s: %w", action, err)

@@ -5,7 +5,7 @@
 //
 //	sha256/ab/<hash>   a blob
 //	ac/ab/<hash>       the result of the action of that digest, as JSON
-//	tmp/               what is being written; it gets its name when it is whole and on the disk
+//	tmp/               what is being written; it gets its name when it is whole, a blob also when it is on the disk
 //	lock               held shared while something is found and marked as used, exclusively while GC removes
 //
 // A file's modification time is the time of its last use, which is what GC goes by.
