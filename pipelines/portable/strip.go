@@ -155,10 +155,14 @@ func readIf(name string, wanted func(head []byte) bool) ([]byte, error) {
 	if !wanted(head[:n]) {
 		return nil, nil
 	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
+	info, err := f.Stat()
+	if err != nil {
 		return nil, err
 	}
-	return io.ReadAll(f)
+	data := make([]byte, info.Size()) // to grow it would be to copy it again and again
+	copy(data, head[:n])
+	_, err = io.ReadFull(f, data[n:])
+	return data, err
 }
 
 // changes is what to do with a file that begins so; nil for nothing.
