@@ -142,7 +142,7 @@ type maker struct {
 	report     *report.Report
 	packages   []*graph.Node
 	generation repository.Generation
-	published  bool
+	held       bool // nothing was published, for it was rolled back
 	journalErr error
 	keys       keys
 	tests      map[string]*graph.Node // by ID: they are not in the graph
@@ -282,7 +282,7 @@ func contentsOf(packages []build.Package) string {
 
 // publish makes one generation of everything that was made.
 func (m *maker) publish(ctx context.Context) (run.Outcome, error) {
-	change := repository.Change{Add: map[apk.Arch][]repository.Addition{}, Replace: m.whole}
+	change := repository.Change{Add: map[apk.Arch][]repository.Addition{}, Replace: m.whole, Respect: true}
 	count := 0
 	for _, n := range m.packages {
 		packages, err := m.packagesOf(n)
@@ -303,7 +303,12 @@ func (m *maker) publish(ctx context.Context) (run.Outcome, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return run.Outcome{}, err
 	}
-	if m.generation, err = r.Publish(ctx, change); err != nil {
+	m.generation, err = r.Publish(ctx, change)
+	if errors.Is(err, repository.ErrUndone) {
+		m.generation, m.held = before, true
+		return run.Outcome{Cached: true, Note: rolledBack(before)}, nil
+	}
+	if err != nil {
 		return run.Outcome{}, err
 	}
 	same := before.Number == m.generation.Number
@@ -338,7 +343,7 @@ func (m *maker) event(e run.Event) {
 // keep remembers what the run has found. That it cannot costs the next run time and nothing else.
 func (m *maker) keep(ctx context.Context, o *workspaceFlags) {
 	err := m.recollection.save(m.stamp(), m.graph.Nodes())
-	if err == nil && m.whole {
+	if err == nil && m.whole && !m.held {
 		err = m.settle(ctx, o)
 	}
 	if err != nil {
@@ -377,6 +382,15 @@ func (m *maker) where() {
 		nodes = append(nodes, n.ID)
 	}
 	m.world.where(m.report, nodes)
+	if m.held {
+		m.report.Say("not published: %s", rolledBack(m.generation))
+	}
+}
+
+// rolledBack says what a rollback means for those who build.
+func rolledBack(g repository.Generation) string {
+	return fmt.Sprintf("generation %d has what generation %d had, until a build comes to something else than what was rolled back; world generations rollback %d publishes that again",
+		g.Number, g.Of, g.Undone[len(g.Undone)-1])
 }
 
 // where tells where to find what was made.

@@ -36,7 +36,7 @@ func generationsCommand(s surroundings, o *workspaceFlags) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				objects = append(objects, generationObject{g.Number, info.ModTime().UTC(), g.Number == current.Number})
+				objects = append(objects, generationObject{g.Number, info.ModTime().UTC(), g.Number == current.Number, g.Of})
 			}
 			if o.json {
 				return printJSON(s.stdout, objects)
@@ -46,15 +46,23 @@ func generationsCommand(s surroundings, o *workspaceFlags) *cobra.Command {
 				if g.Current {
 					mark = "*"
 				}
-				fmt.Fprintf(s.stdout, "%s %4d  %s\n", mark, g.Number, g.Published.Format(time.DateTime))
+				of := ""
+				if g.Of > 0 {
+					of = fmt.Sprintf("  what %d had", g.Of)
+				}
+				fmt.Fprintf(s.stdout, "%s %4d  %s%s\n", mark, g.Number, g.Published.Format(time.DateTime), of)
 			}
 			return nil
 		},
 	}
 	c.AddCommand(&cobra.Command{
 		Use:   "rollback NUMBER",
-		Short: "Publish what an older state had, for all architectures at once",
-		Args:  cobra.ExactArgs(1),
+		Short: "Publish what another state had, for all architectures at once",
+		Long: `Publish what another kept state had, for all architectures at once, as a new
+generation. It holds: a build that comes to what was rolled back publishes
+nothing, and says so. One that comes to something else publishes that; and to
+roll back to the newer state, by its number, publishes it again.`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			w, err := openWorld(s, o)
 			if err != nil {
@@ -82,4 +90,5 @@ type generationObject struct {
 	Number    int       `json:"number"`
 	Published time.Time `json:"published"`
 	Current   bool      `json:"current"`
+	Of        int       `json:"of,omitempty"` // the generation that it is a rollback to
 }

@@ -56,6 +56,9 @@ func planCommand(s surroundings, o *workspaceFlags) *cobra.Command {
 				}
 			}
 			printCounts(s.stdout, count)
+			if g, err := w.repository().Current(); err == nil && len(g.Undone) > 0 {
+				fmt.Fprintf(s.stdout, "repository: %s\n", rolledBack(g))
+			}
 			return nil
 		},
 	}

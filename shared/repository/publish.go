@@ -2,6 +2,7 @@ package repository
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -48,7 +49,14 @@ type Change struct {
 	Add     map[apk.Arch][]Addition
 	Remove  map[apk.Arch][]string // "name" for all versions, or "name-version"
 	Replace bool                  // the new generation has nothing but what Add says
+
+	// Respect keeps a rollback: when the change comes to one of the generations that were rolled back, nothing is
+	// published, and the error is ErrUndone.
+	Respect bool
 }
+
+// ErrUndone is the cause when a change comes to what was rolled back.
+var ErrUndone = errors.New("this is what was rolled back")
 
 // An Addition is a package and its file, which gets another hard link, and so must not be changed later.
 type Addition struct {
@@ -61,6 +69,9 @@ type Generation struct {
 	Number int
 	Dir    string
 	Archs  []apk.Arch // sorted
+
+	Of     int   // the generation whose content it has, when it is a rollback to that one
+	Undone []int // those that it was rolled back from, oldest first
 }
 
 // Index reads the index of one architecture of the generation.
@@ -85,6 +96,8 @@ const (
 type state struct {
 	Key     string              `json:"key,omitempty"` // name of the key that signed it
 	Indexes map[apk.Arch]string `json:"indexes"`       // SHA-256 of the text of each index, hex
+	Of      int                 `json:"of,omitempty"`  // see Generation
+	Undone  []int               `json:"undone,omitempty"`
 }
 
 func (s state) equal(t state) bool { return s.Key == t.Key && maps.Equal(s.Indexes, t.Indexes) }
@@ -112,11 +125,12 @@ func (r *Repository) publish(ctx context.Context, c Change) (Generation, error) 
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Generation{}, err
 	}
-	return r.follow(ctx, old, old, c)
+	return r.follow(ctx, old, old, c, nil)
 }
 
-// follow makes the generation that comes after current: the one called base, with a change. The lock is held.
-func (r *Repository) follow(ctx context.Context, current, base Generation, c Change) (Generation, error) {
+// follow makes the generation that comes after current: the one called base, with a change; undone are those that it
+// rolls back. The lock is held.
+func (r *Repository) follow(ctx context.Context, current, base Generation, c Change, undone []int) (Generation, error) {
 	next, err := r.plan(base, c)
 	if err != nil {
 		return Generation{}, err
@@ -124,6 +138,12 @@ func (r *Repository) follow(ctx context.Context, current, base Generation, c Cha
 	before, err := readState(current.Dir)
 	if err == nil && before.equal(next.state) {
 		return current, nil
+	}
+	if c.Respect && r.isUndone(current, next.state) {
+		return Generation{}, ErrUndone
+	}
+	if base.Number != current.Number {
+		next.state.Of, next.state.Undone = base.Number, undone
 	}
 	g, err := r.write(ctx, next)
 	if err != nil {
@@ -229,7 +249,7 @@ func (r *Repository) write(ctx context.Context, p plan) (Generation, error) {
 	if err != nil {
 		return Generation{}, err
 	}
-	g := Generation{Number: 1, Archs: p.archs}
+	g := Generation{Number: 1, Archs: p.archs, Of: p.state.Of, Undone: p.state.Undone}
 	if len(numbers) > 0 {
 		g.Number = numbers[len(numbers)-1] + 1
 	}
@@ -428,7 +448,7 @@ func (r *Repository) generation(n int) (Generation, error) {
 	if err != nil {
 		return Generation{}, err
 	}
-	g.Archs = slices.Sorted(maps.Keys(s.Indexes))
+	g.Archs, g.Of, g.Undone = slices.Sorted(maps.Keys(s.Indexes)), s.Of, s.Undone
 	return g, nil
 }
 
@@ -513,7 +533,25 @@ func (r *Repository) rollback(ctx context.Context, n int) (Generation, error) {
 	if s, err := readState(current.Dir); err == nil && s.Key != "" && r.Signer == nil {
 		return Generation{}, fmt.Errorf("its indexes are signed, by %s, and there is no key to sign them anew", s.Key)
 	}
-	return r.follow(ctx, current, base, Change{})
+	return r.follow(ctx, current, base, Change{}, undone(current, base))
+}
+
+// undone are the generations that a rollback takes back: those that are newer than what it goes to. To go forth again
+// takes nothing back.
+func undone(current, base Generation) []int {
+	list := slices.DeleteFunc(slices.Clone(current.Undone), func(n int) bool { return n <= base.Number })
+	if cmp.Or(current.Of, current.Number) > base.Number {
+		list = append(list, current.Number)
+	}
+	return list
+}
+
+// isUndone tells whether a state is one that the current generation was rolled back from.
+func (r *Repository) isUndone(current Generation, next state) bool {
+	return slices.ContainsFunc(current.Undone, func(n int) bool {
+		s, err := readState(filepath.Join(r.Dir, generationsDir, strconv.Itoa(n)))
+		return err == nil && s.equal(next)
+	})
 }
 
 // expire removes generations beyond Keep, oldest first, and the packages that were only theirs: those in
