@@ -79,12 +79,15 @@ func yamlOf(value any, start string) string {
 // plain is text that YAML takes for text without quotes.
 var plain = regexp.MustCompile(`^(\./|[A-Za-z/])([A-Za-z0-9_./@=~+:-]*[A-Za-z0-9_/])?$`)
 
+// octal is how permissions are written: a number, which other apkos do not take for one in quotes.
+var octal = regexp.MustCompile(`^0o[0-7]+$`)
+
 func scalar(s string) string {
 	switch strings.ToLower(s) {
 	case "true", "false", "yes", "no", "on", "off", "y", "n", "null":
 		return strconv.Quote(s)
 	}
-	if plain.MatchString(s) {
+	if plain.MatchString(s) || octal.MatchString(s) {
 		return s
 	}
 	quoted, _ := json.Marshal(s) // a JSON string is a YAML string
