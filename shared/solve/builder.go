@@ -17,7 +17,13 @@ type builder struct {
 	*table
 	arch   apk.Arch
 	known  checksums
-	before []span // by name: what its last version had in common with others
+	before []version // by name: the last one
+}
+
+// A version of a package has much in common with the next.
+type version struct {
+	common  span
+	outline int32 // plus one
 }
 
 func newBuilder(base *table, arch apk.Arch, packages int) *builder {
@@ -25,7 +31,7 @@ func newBuilder(base *table, arch apk.Arch, packages int) *builder {
 	if base != nil {
 		t.firstName, t.firstEntry = base.nameCount(), base.entryCount()
 	}
-	t.nodes = make([]node, 0, packages+1)
+	t.outlineOf = make([]int32, 0, packages)
 	t.details = make([]detail, 0, packages)
 	t.origins = make([]origin, 0, packages)
 	if packages > largePackages { // room that is not needed is never touched
@@ -47,7 +53,6 @@ const (
 // done ends the table. One without a base also gets to know who goes by a name.
 func (b *builder) done() *table {
 	t := b.table
-	t.nodes = append(t.nodes, node{mentions: int32(len(t.mentions))})
 	if t.base == nil {
 		t.candidates = newLists(t.nameCount(), func(yield func(int32, ref)) {
 			for i := range t.details {
@@ -74,7 +79,7 @@ func (b *builder) addText(text string, from detail) error {
 			own = append(own, '\n')
 		}
 		b.origins[i].own = b.texts.add(own)
-		b.origins[i].common = b.common(b.nodes[i].name, e.Common)
+		b.origins[i].common = b.common(b.outlines[b.outlineOf[i]].name, e.Common)
 	})
 	if err == nil && b.texts.length > math.MaxUint32 {
 		err = errors.New("more text than can be kept")
@@ -108,18 +113,21 @@ func (b *builder) addTable(t *table, from detail) error {
 		}
 		o.common.at += start
 		o.own.at += start
-		d, n := from, t.nodes[i]
+		e, d := entry{t, int32(i)}, from
+		name := names(e.nameID())
 		d.version, d.priority = versions(t.details[i].version), t.details[i].priority
 		d.facts |= t.details[i].facts & (installable | hollow)
-		shift := int32(len(b.mentions)) - n.mentions
-		b.nodes = append(b.nodes, node{names(n.name), n.mentions + shift, n.dependsEnd + shift, n.provideEnd + shift})
-		b.details = append(b.details, d)
-		b.origins = append(b.origins, o)
-		for j := n.mentions; j < t.nodes[i+1].mentions; j++ {
-			m := t.terms[j]
-			b.mentions = append(b.mentions, names(t.mentions[j]))
+		d.terms = int32(len(b.terms))
+		out := *e.outline()
+		shift := int32(len(b.mentions)) - out.from
+		for j, m := range e.terms() {
+			b.mentions = append(b.mentions, names(t.mentions[int(out.from)+j]))
 			b.terms = append(b.terms, newTerm(versions(m.version()), m.op(), m.conflict()))
 		}
+		out = outline{name, out.from + shift, out.dependsEnd + shift, out.provideEnd + shift, out.end + shift, out.plain}
+		b.outlineOf = append(b.outlineOf, b.outline(out))
+		b.details = append(b.details, d)
+		b.origins = append(b.origins, o)
 	}
 	return nil
 }
@@ -135,20 +143,41 @@ func numbers(n int32, renumber func(int32) int32) func(int32) int32 {
 	}
 }
 
+// last returns what the last version of a package had that may be had again.
+func (b *builder) last(name int32) *version {
+	if name < b.firstName {
+		return &version{}
+	}
+	for int(name-b.firstName) >= len(b.before) {
+		b.before = append(b.before, make([]version, 1+len(b.before))...)
+	}
+	return &b.before[name-b.firstName]
+}
+
 // common keeps a text that another version of the package often has brought
 // already.
 func (b *builder) common(name int32, text []byte) span {
-	for int(name-b.firstName) >= len(b.before) {
-		b.before = append(b.before, make([]span, 1+len(b.before))...)
+	last := b.last(name)
+	if int(last.common.length) != len(text) || !bytes.Equal(b.texts.piece(last.common), text) {
+		last.common = b.texts.add(text)
 	}
-	if name < b.firstName {
-		return b.texts.add(text)
+	return last.common
+}
+
+// outline keeps o, whose names were mentioned just now, unless the last version of the package had the same.
+func (b *builder) outline(o outline) int32 {
+	last := b.last(o.name)
+	if last.outline > 0 {
+		l := b.outlines[last.outline-1]
+		same := o.dependsEnd-o.from == l.dependsEnd-l.from && o.provideEnd-o.from == l.provideEnd-l.from
+		if same && o.plain == l.plain && slices.Equal(b.mentions[o.from:o.end], b.mentions[l.from:l.end]) {
+			b.mentions = b.mentions[:o.from]
+			return last.outline - 1
+		}
 	}
-	before := &b.before[name-b.firstName]
-	if int(before.length) != len(text) || !bytes.Equal(b.texts.piece(*before), text) {
-		*before = b.texts.add(text)
-	}
-	return *before
+	b.outlines = append(b.outlines, o)
+	last.outline = int32(len(b.outlines))
+	return last.outline - 1
 }
 
 // addPackage takes in a package whose fields nobody changes any more.
@@ -158,9 +187,9 @@ func (b *builder) addPackage(p *apk.Package, from detail) {
 	}
 }
 
-// add takes in a package, of which d and o tell whence it comes. A package with the
+// add takes in a package, of which d and from tell whence it comes. A package with the
 // checksum of an earlier one is the same package; then add reports false.
-func (b *builder) add(p *apk.Package, d detail, o origin) bool {
+func (b *builder) add(p *apk.Package, d detail, from origin) bool {
 	if !p.Checksum.IsZero() {
 		if i, known := b.known.add(b.origins, &p.Checksum); known {
 			b.details[i].merge(&d)
@@ -169,25 +198,38 @@ func (b *builder) add(p *apk.Package, d detail, o origin) bool {
 	}
 	d.version = b.version(p.Version)
 	d.priority = int32(p.ProviderPriority)
-	o.checksum = p.Checksum
+	from.checksum = p.Checksum
 	if fitFor(p, b.arch) {
 		d.facts |= installable
 	}
 	if p.InstalledSize == 0 {
 		d.facts |= hollow
 	}
-	n := node{name: b.mention(p.Name), mentions: int32(len(b.mentions))}
-	b.mentionAll(p.Depends)
-	n.dependsEnd = int32(len(b.mentions))
-	b.mentionAll(p.Provides)
-	n.provideEnd = int32(len(b.mentions))
+	d.terms = int32(len(b.terms))
+	o := outline{name: b.mention(p.Name), from: int32(len(b.mentions))}
+	o.dependsEnd = b.mentionAll(p.Depends)
+	o.provideEnd = b.mentionAll(p.Provides)
 	if !slices.ContainsFunc(p.InstallIf, unreadable) {
 		b.mentionAll(p.InstallIf)
+		o.plain = plainConditions(p.InstallIf)
 	}
-	b.nodes = append(b.nodes, n)
+	o.end = int32(len(b.mentions))
+	b.outlineOf = append(b.outlineOf, b.outline(o))
 	b.details = append(b.details, d)
-	b.origins = append(b.origins, o)
+	b.origins = append(b.origins, from)
 	return true
+}
+
+// plainConditions is what an outline says of an install_if.
+func plainConditions(list []apk.Dependency) int32 {
+	if slices.ContainsFunc(list, func(d apk.Dependency) bool { return d.Conflict }) {
+		return -1
+	}
+	i := slices.IndexFunc(list, func(d apk.Dependency) bool { return d.Op != apk.Any })
+	if i < 0 {
+		i = len(list)
+	}
+	return int32(i)
 }
 
 // merge takes in another appearance of the same package.
@@ -212,12 +254,14 @@ func unreadable(d apk.Dependency) bool {
 	return d.Op != apk.Any && !d.Valid() || d.Tag != ""
 }
 
-func (b *builder) mentionAll(list []apk.Dependency) {
+// mentionAll returns where the mentions end then.
+func (b *builder) mentionAll(list []apk.Dependency) int32 {
 	for i := range list {
 		d := &list[i]
 		b.mentions = append(b.mentions, b.mention(d.Name))
 		b.terms = append(b.terms, newTerm(b.version(d.Version), operator(d.Op), d.Conflict))
 	}
+	return int32(len(b.mentions))
 }
 
 // operator returns the number of an operator in whatever spelling.

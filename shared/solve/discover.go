@@ -12,7 +12,7 @@ package solve
 func (p *problem) discover() {
 	d := discovery{
 		table:  p.table,
-		seen:   make([]bool, p.nameCount()),
+		news:   make([]news, p.nameCount()),
 		order:  make([]int32, p.nameCount()),
 		packs:  make([]progress, p.entryCount()),
 		marked: p.marked(),
@@ -22,7 +22,7 @@ func (p *problem) discover() {
 			d.visit(id)
 		}
 	}
-	p.reached = d.order
+	p.places, p.news = d.order, d.news
 }
 
 // marked returns the names that are to be decided first.
@@ -51,7 +51,7 @@ const (
 
 type discovery struct {
 	*table
-	seen   []bool
+	news   []news
 	order  []int32
 	packs  []progress
 	marked map[int32]bool
@@ -67,31 +67,40 @@ const (
 )
 
 func (d *discovery) visit(n int32) {
-	if d.seen[n] {
+	if d.news[n] != 0 {
 		return
 	}
-	d.seen[n] = true
+	d.news[n] = isReached
 	candidates := d.candidates.of(n)
 	order, conditional := int32(0), false
+	var done *outline // versions mention the same names
 	for _, r := range candidates {
 		e := d.entry(r.entry)
+		o := e.outline()
 		if d.packs[r.entry]&entered == 0 {
 			d.packs[r.entry] |= entered
-			d.visitAll(e.depends())
+			if o != done {
+				d.visitAll(e.depends())
+				done = o
+			}
 		}
-		if e.nameID() == n {
+		if o.name == n {
 			order = orderReal
 		}
-		conditional = conditional || e.conditional()
+		conditional = conditional || o.conditional()
 	}
 	d.visitAll(d.waiting.of(n))
+	done = nil
 	for _, r := range candidates {
-		if d.packs[r.entry]&spread == 0 {
-			e := d.entry(r.entry)
-			d.visitAll(d.waiting.of(e.nameID()))
-			d.visitAll(e.provides())
-			d.packs[r.entry] |= spread
+		if d.packs[r.entry]&spread != 0 {
+			continue
 		}
+		if e := d.entry(r.entry); e.outline() != done {
+			done = e.outline()
+			d.visitAll(d.waiting.of(done.name))
+			d.visitAll(e.provides())
+		}
+		d.packs[r.entry] |= spread
 	}
 	d.number++
 	order |= d.number
@@ -108,7 +117,7 @@ func (d *discovery) visit(n int32) {
 
 func (d *discovery) visitAll(names []int32) {
 	for _, n := range names {
-		if !d.seen[n] {
+		if d.news[n] == 0 {
 			d.visit(n)
 		}
 	}

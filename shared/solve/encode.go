@@ -12,7 +12,7 @@ import (
 
 // Format names the form that Encode writes. It changes whenever what is written
 // does, or what it means.
-const Format = "universe/3"
+const Format = "universe/4"
 
 // An encoded universe is its table as it lies in memory: the arrays one behind
 // another, and before them how long each is. Who reads it uses them in place;
@@ -30,7 +30,7 @@ func (t *table) arrays() []array {
 	return []array{
 		arrayOf(&t.names.text), arrayOf(&t.names.starts), arrayOf(&t.names.hashes), arrayOf(&t.names.slots),
 		arrayOf(&t.versions.text), arrayOf(&t.versions.starts),
-		arrayOf(&t.nodes), arrayOf(&t.mentions), arrayOf(&t.terms), arrayOf(&t.details), arrayOf(&t.origins),
+		arrayOf(&t.outlineOf), arrayOf(&t.outlines), arrayOf(&t.mentions), arrayOf(&t.terms), arrayOf(&t.details), arrayOf(&t.origins),
 		arrayOf(&t.candidates.at), arrayOf(&t.candidates.items),
 		arrayOf(&t.dependents.at), arrayOf(&t.dependents.items),
 		arrayOf(&t.waiting.at), arrayOf(&t.waiting.items),
@@ -135,7 +135,7 @@ func (t *table) decode(data []byte, file io.ReaderAt) error {
 		}
 		data = data[whole:]
 	}
-	if uint64(len(data)) != head[len(head)-1] || len(t.nodes) != len(t.details)+1 || len(t.origins) != len(t.details) {
+	if uint64(len(data)) != head[len(head)-1] || len(t.outlineOf) != len(t.details) || len(t.origins) != len(t.details) {
 		return errCut
 	}
 	t.texts = texts{file: file, start: int64(size - len(data)), length: uint64(len(data))}

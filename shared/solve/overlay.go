@@ -14,8 +14,8 @@ func (b *builder) overlay() *table {
 	over := b.done()
 	t := over.base
 	gone := map[int32]bool{}
-	for i := range over.nodes[:len(over.details)] {
-		for _, r := range t.candidates.of(over.nodes[i].name) {
+	for i := range over.details {
+		for _, r := range t.candidates.of(entry{over, int32(i)}.nameID()) {
 			if r.provide < 0 && !gone[r.entry] {
 				gone[r.entry] = true
 				over.gone = append(over.gone, r.entry)

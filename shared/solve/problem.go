@@ -20,8 +20,8 @@ type problem struct {
 	options   Options
 	world     []wanted
 	installed []*pack
-	reached   []int32 // per name: its place in the order of decisions; 0: out of reach
-	recheck   []bool  // per name: a dependency of a candidate may have become impossible
+	places    []int32 // per name: its place in the order of decisions; 0: out of reach
+	news      []news  // per name: what its review will have to look at
 
 	values []*name
 	packs  []*pack
@@ -64,7 +64,7 @@ func (k *pack) installIf() []dep { return k.mentions()[k.provideEnd:] }
 
 func (k *pack) mentions() []dep {
 	if k.deps == nil {
-		k.deps = k.problem.deps(k.t, k.node().mentions, k.t.nodes[k.i+1].mentions)
+		k.deps = k.problem.deps(k.entry)
 	}
 	return k.deps
 }
@@ -116,7 +116,6 @@ func (u *Universe) pose(world []apk.Dependency, o Options, broken map[string]boo
 		extra:   map[string]*name{},
 	}
 	p.link()
-	p.recheck = make([]bool, p.nameCount())
 	p.values = make([]*name, p.nameCount())
 	p.packs = make([]*pack, p.entryCount())
 	for i := range world {
@@ -176,7 +175,7 @@ func (p *problem) nameOf(id int32) *name {
 	}
 	n := &p.nameBlock[0]
 	p.nameBlock = p.nameBlock[1:]
-	n.text, n.id, n.order = p.nameAt(id), id, p.reached[id]
+	n.text, n.id, n.order = p.nameAt(id), id, p.places[id]
 	p.values[id] = n
 	return n
 }
@@ -209,22 +208,23 @@ func (p *problem) packOf(id int32) *pack {
 	p.packs[id] = k
 	e := p.entry(id)
 	k.entry, k.detail, k.problem, k.name = e, e.detail(), p, p.nameOf(e.nameID())
-	n := e.node()
-	k.dependsEnd, k.provideEnd = n.dependsEnd-n.mentions, n.provideEnd-n.mentions
+	o := e.outline()
+	k.dependsEnd, k.provideEnd = o.dependsEnd-o.from, o.provideEnd-o.from
 	p.setUp(k)
 	return k
 }
 
-// deps reads some of the mentions of a table.
-func (p *problem) deps(t *table, from, to int32) []dep {
-	n := int(to - from)
+// deps reads what an entry mentions.
+func (p *problem) deps(e entry) []dep {
+	t, o, terms := e.t, e.outline(), e.terms()
+	n := len(terms)
 	if n > len(p.depBlock) {
 		p.depBlock = make([]dep, max(1024, n))
 	}
 	deps := p.depBlock[:n:n]
 	p.depBlock = p.depBlock[n:]
-	for i, id := range t.mentions[from:to] {
-		m := t.terms[int(from)+i]
+	for i, id := range t.mentions[o.from:o.end] {
+		m := terms[i]
 		deps[i] = dep{p.nameOf(id), apk.Version(t.versions.at(m.version())), m.op(), m.conflict()}
 	}
 	return deps

@@ -29,12 +29,24 @@ import (
 
 type search struct {
 	*problem
-	dirty    []*name // to be reviewed, first come first served
+	dirty    []int32 // names to be reviewed, first come first served
 	forced   []*name
 	queues   [2]queue // ready and stuck: names to be decided when none is forced
 	failures int
 	unmet    []*name // wanted names that went to nobody
 }
+
+// News is what has happened to a name since it was reviewed. Most names that something happens to are never looked at,
+// and are no more than this.
+type news uint8
+
+const (
+	isReached         news = 1 << iota // discovery came by: others do not count
+	isOpen                             // wanted and not decided: any news is to be looked at
+	isDirty                            // it will be
+	dependsChanged                     // a dependency of a candidate may have become impossible
+	conditionsChanged                  // a condition of a candidate may have become true or false
+)
 
 // What the search knows about a name.
 type nameState struct {
@@ -42,9 +54,6 @@ type nameState struct {
 	wantedBy *pack // the first of them; nil: the world
 	decided  bool
 	chosen   candidate // no pack: it went to nobody
-
-	isDirty          bool
-	recheckInstallIf bool // a condition of a candidate may have become true or false
 
 	queued    queueKind
 	triggered bool // a candidate's install_if holds
@@ -174,7 +183,9 @@ func (s *search) wantedNow(n *name, by *pack) {
 	n.wantedBy = by
 	s.enqueue(n, false)
 	s.recheckWaiting(n.id)
-	s.markDirty(n)
+	if n.id >= 0 && !n.decided {
+		s.tell(n.id, isOpen)
+	}
 }
 
 // inheritFrom hands on what a package demands of what it depends on.
@@ -210,27 +221,27 @@ func (s *search) closePack(k *pack, why rejection) {
 
 func (s *search) recheckDependents(on int32) {
 	for _, id := range s.dependents.of(on) {
-		if s.reached[id] == 0 {
-			continue
-		}
-		s.recheck[id] = true
-		if d := s.values[id]; d != nil {
-			s.markDirty(d)
+		switch was := s.news[id]; {
+		case was&(isReached|dependsChanged) == isReached:
+			s.tell(id, dependsChanged)
+		case was&(isReached|isOpen|isDirty) == isReached|isOpen:
+			s.tell(id, 0)
 		}
 	}
 }
 
 func (s *search) recheckWaiting(on int32) {
 	for _, id := range s.waiting.of(on) {
-		if s.reached[id] == 0 {
-			continue
-		}
-		w := s.nameOf(id)
-		if s.candidatesOf(w); !w.dead {
-			w.recheckInstallIf = true
-			s.markDirty(w)
+		if n := s.values[id]; s.news[id]&isReached != 0 && (n == nil || !n.decided && !s.isDead(n)) {
+			s.tell(id, conditionsChanged)
 		}
 	}
+}
+
+// isDead reports whether no candidate of the name has an install_if that could still come true.
+func (s *search) isDead(n *name) bool {
+	s.candidatesOf(n)
+	return n.dead
 }
 
 func (s *search) recheckWaitingFor(k *pack) {
@@ -240,23 +251,64 @@ func (s *search) recheckWaitingFor(k *pack) {
 	}
 }
 
-func (s *search) markDirty(n *name) {
-	if n.isDirty || n.decided || n.demand == 0 && !n.recheckInstallIf {
-		return
+// tell notes what happened to a name, which is not decided.
+func (s *search) tell(id int32, what news) {
+	now := s.news[id] | what
+	if now&(isOpen|conditionsChanged) != 0 && now&isDirty == 0 {
+		now |= isDirty
+		s.dirty = append(s.dirty, id)
 	}
-	n.isDirty = true
-	s.dirty = append(s.dirty, n)
+	s.news[id] = now
 }
 
 func (s *search) reviewDirty() {
 	for len(s.dirty) > 0 {
-		n := s.dirty[0]
+		id := s.dirty[0]
 		s.dirty = s.dirty[1:]
-		n.isDirty = false
-		if !n.decided && n.id >= 0 {
+		s.news[id] &^= isDirty
+		if s.values[id] == nil && s.idle(id) {
+			s.news[id] &^= conditionsChanged
+			continue
+		}
+		if n := s.nameOf(id); !n.decided && (s.news[id]&isOpen != 0 || !s.isDead(n)) {
 			s.review(n)
 		}
 	}
+}
+
+// idle reports whether nothing can come of a name that was never looked at and has no other news than of conditions:
+// each candidate has one that is not decided, and none before it that could have failed. So most packages that come along
+// with something common, such as those with manuals, are never looked at.
+func (s *search) idle(id int32) bool {
+	if s.news[id]&(isOpen|dependsChanged) != 0 {
+		return false
+	}
+	var done *outline
+	for _, r := range s.candidates.of(id) {
+		e := s.entry(r.entry)
+		o := e.outline()
+		if o != done && o.conditional() && !s.pending(e.installIf(), o.plain) {
+			return false
+		}
+		done = o
+	}
+	return true
+}
+
+// pending reports whether the first condition that does not hold is not decided, if that can be told from the names: of
+// those that take any version.
+func (s *search) pending(conditions []int32, plain int32) bool {
+	for i, id := range conditions {
+		switch n := s.values[id]; {
+		case int32(i) > plain:
+			return false
+		case n == nil || !n.decided:
+			return true
+		case n.chosen.pack == nil:
+			return false
+		}
+	}
+	return false
 }
 
 // review looks at a name again: which candidates are still open, and what all
@@ -277,19 +329,19 @@ func (s *search) review(n *name) {
 // survey checks the candidates of a name anew. If the name is wanted it
 // returns the first open one and how many there are.
 func (s *search) survey(n *name) (first *pack, options int) {
-	recheckDepends, recheckInstallIf := s.recheck[n.id], n.recheckInstallIf
-	s.recheck[n.id], n.recheckInstallIf = false, false
+	news := s.news[n.id]
+	s.news[n.id] &^= dependsChanged | conditionsChanged
 	n.triggered, n.dead, n.ready = false, true, false
 	foreign := 0
 	for _, c := range s.candidatesOf(n) {
 		c.merging = false
-		if c.open && recheckDepends {
+		if c.open && news&dependsChanged != 0 {
 			s.checkDepends(c.pack)
 		}
 		if !c.open {
 			continue
 		}
-		if recheckInstallIf {
+		if news&conditionsChanged != 0 {
 			s.checkInstallIf(c.pack)
 		}
 		n.triggered = n.triggered || c.triggered
@@ -316,7 +368,7 @@ func (s *search) survey(n *name) (first *pack, options int) {
 // undecided reports whether the search can still decide the name.
 func (s *search) undecided(id int32) bool {
 	n := s.values[id]
-	return s.reached[id] != 0 && (n == nil || !n.decided)
+	return s.news[id]&isReached != 0 && (n == nil || !n.decided)
 }
 
 // selectable reports whether the candidate may be chosen without being named:
@@ -501,6 +553,9 @@ func (s *search) assign(n *name, c candidate) {
 		return
 	}
 	n.decided, n.chosen = true, c
+	if n.id >= 0 {
+		s.news[n.id] &= isReached
+	}
 	if c.pack != nil && n.demand == 0 && c.triggered {
 		for i := range c.installIf() {
 			if d := &c.installIf()[i]; !d.name.decided {

@@ -40,23 +40,26 @@ type table struct {
 
 // flat is what a table has of its own.
 type flat struct {
-	names    pool
-	versions pool
-	nodes    []node // of the entries, and one that ends them
-	mentions []int32
-	terms    []term // of the mentions
-	details  []detail
-	origins  []origin
+	names     pool
+	versions  pool
+	outlineOf []int32 // of the entries: the number in outlines
+	outlines  []outline
+	mentions  []int32
+	terms     []term
+	details   []detail
+	origins   []origin
 }
 
-// A node is an entry's part of the graph: the names in Depends, Provides and
-// InstallIf, one after another in mentions. Discovery needs nothing else.
-type node struct {
-	name                             int32
-	mentions, dependsEnd, provideEnd int32
+// An outline is an entry's part of the graph: its name, and the names in Depends, Provides
+// and InstallIf, one after another in mentions. Versions of a package mostly have it in
+// common. Discovery needs nothing else.
+type outline struct {
+	name                              int32
+	from, dependsEnd, provideEnd, end int32
+	plain                             int32 // how many in InstallIf come first and take any version; -1: some is a conflict
 }
 
-// A term is what is said of a name where it is mentioned: the version by its
+// A term is what an entry says of a name that it mentions: the version by its
 // number, the operator by its place in operators, and whether it is a conflict.
 type term uint32
 
@@ -92,8 +95,9 @@ type detail struct {
 	priority   int32
 	repository int32 // the first that lists it; -1: none
 	standing   int32 // of the repository among all; the lowest is preferred
+	terms      int32 // where those of its mentions begin
 	facts      facts
-	_          [7]uint8
+	_          [3]uint8
 }
 
 // An origin is what is asked about few entries, and therefore lies elsewhere.
@@ -128,30 +132,38 @@ func (t *table) entry(i int32) entry {
 	return entry{t, i - t.firstEntry}
 }
 
-func (e entry) node() *node     { return &e.t.nodes[e.i] }
-func (e entry) detail() *detail { return &e.t.details[e.i] }
-func (e entry) origin() *origin { return &e.t.origins[e.i] }
-func (e entry) nameID() int32   { return e.t.nodes[e.i].name }
-func (e entry) name() string    { return e.t.nameAt(e.nameID()) }
+func (e entry) outline() *outline { return &e.t.outlines[e.t.outlineOf[e.i]] }
+func (e entry) detail() *detail   { return &e.t.details[e.i] }
+func (e entry) origin() *origin   { return &e.t.origins[e.i] }
+func (e entry) nameID() int32     { return e.outline().name }
+func (e entry) name() string      { return e.t.nameAt(e.nameID()) }
 func (e entry) version() apk.Version {
 	return apk.Version(e.t.versions.at(e.detail().version))
 }
 
 func (e entry) depends() []int32 {
-	n := e.node()
-	return e.t.mentions[n.mentions:n.dependsEnd]
+	o := e.outline()
+	return e.t.mentions[o.from:o.dependsEnd]
 }
 
 func (e entry) provides() []int32 {
-	n := e.node()
-	return e.t.mentions[n.dependsEnd:n.provideEnd]
+	o := e.outline()
+	return e.t.mentions[o.dependsEnd:o.provideEnd]
 }
 
 func (e entry) installIf() []int32 {
-	return e.t.mentions[e.node().provideEnd:e.t.nodes[e.i+1].mentions]
+	o := e.outline()
+	return e.t.mentions[o.provideEnd:o.end]
 }
 
-func (e entry) conditional() bool { return e.node().provideEnd < e.t.nodes[e.i+1].mentions }
+func (e entry) conditional() bool    { return e.outline().conditional() }
+func (o *outline) conditional() bool { return o.provideEnd < o.end }
+
+// terms are what it says of its mentions.
+func (e entry) terms() []term {
+	from, o := e.detail().terms, e.outline()
+	return e.t.terms[from:][:o.end-o.from]
+}
 
 // Package returns the package itself, always the same one for an entry.
 func (e entry) Package() *apk.Package {
@@ -250,12 +262,12 @@ func (p *parsed) get(e entry) *apk.Package {
 // arrays, the rest is text.
 func (e entry) restore() (*apk.Package, error) {
 	o := e.origin()
-	n := e.node()
+	provides, conditions := len(e.depends()), len(e.depends())+len(e.provides())
 	k := &apk.Package{
 		Name: e.name(), Version: e.version(), Checksum: o.checksum, ProviderPriority: int(e.detail().priority),
-		Depends:   e.dependencies(n.mentions, n.dependsEnd),
-		Provides:  e.dependencies(n.dependsEnd, n.provideEnd),
-		InstallIf: e.dependencies(n.provideEnd, e.t.nodes[e.i+1].mentions),
+		Depends:   e.dependencies(e.depends(), e.terms()),
+		Provides:  e.dependencies(e.provides(), e.terms()[provides:]),
+		InstallIf: e.dependencies(e.installIf(), e.terms()[conditions:]),
 	}
 	for _, s := range []span{o.common, o.own} {
 		text, err := e.t.texts.read(s)
@@ -269,13 +281,13 @@ func (e entry) restore() (*apk.Package, error) {
 	return k, nil
 }
 
-func (e entry) dependencies(from, to int32) []apk.Dependency {
-	if from == to {
+func (e entry) dependencies(names []int32, terms []term) []apk.Dependency {
+	if len(names) == 0 {
 		return nil
 	}
-	list := make([]apk.Dependency, to-from)
-	for i, id := range e.t.mentions[from:to] {
-		m := e.t.terms[int(from)+i]
+	list := make([]apk.Dependency, len(names))
+	for i, id := range names {
+		m := terms[i]
 		list[i] = apk.Dependency{
 			Name: e.t.nameAt(id), Op: operators[m.op()], Version: apk.Version(e.t.versions.at(m.version())), Conflict: m.conflict(),
 		}
@@ -301,7 +313,8 @@ func (r ref) version(e entry) apk.Version {
 	if r.provide < 0 {
 		return e.version()
 	}
-	return apk.Version(e.t.versions.at(e.t.terms[e.node().dependsEnd+r.provide].version()))
+	o := e.outline()
+	return apk.Version(e.t.versions.at(e.t.terms[e.detail().terms+o.dependsEnd-o.from+r.provide].version()))
 }
 
 func (t *table) id(name string) (int32, bool) { return t.idHashed(name, hashOf(name)) }
@@ -421,8 +434,14 @@ func (t *table) mentioning(listing []int32, of func(entry) []int32) lists[int32]
 	pairs := make([]pair, 0, len(t.mentions))
 	last := make([]int32, t.nameCount())
 	for _, n := range listing {
+		var done *outline
 		for _, r := range t.candidates.of(n) {
-			for _, on := range of(entry{t, r.entry}) {
+			e := entry{t, r.entry}
+			if e.outline() == done {
+				continue
+			}
+			done = e.outline()
+			for _, on := range of(e) {
 				if last[on] != n+1 {
 					last[on] = n + 1
 					pairs = append(pairs, pair{on, n})
