@@ -28,7 +28,12 @@ func indexCommand(surroundings) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "index PACKAGE.apk...",
 		Short: "Make the index of a repository from package files",
-		RunE:  func(_ *cobra.Command, files []string) error { return makeIndex(o, files) },
+		Long: `Make the index of a repository from package files.
+
+Where an index counts generations, as that of a published repository does, another
+that takes its place is the next one: who has seen the old accepts it, and refuses
+to go back.`,
+		RunE: func(_ *cobra.Command, files []string) error { return makeIndex(o, files) },
 	}
 	f := c.Flags()
 	f.StringVarP(&o.output, "output", "o", "APKINDEX.tar.gz", "index to write")
@@ -60,6 +65,9 @@ func makeIndex(o indexOptions, files []string) error {
 		}
 	}
 	index.Sort()
+	if index.Generation, err = nextGeneration(o.output, index); err != nil {
+		return err
+	}
 	return atomicfile.WriteSynced(o.output, 0o644, func(w io.Writer) error { return apk.WriteIndex(w, index, signer) })
 }
 
@@ -88,6 +96,25 @@ func mergeBase(o indexOptions) (*apk.Index, error) {
 		return nil, fmt.Errorf("reading %s: %w", file, err)
 	}
 	return index, nil
+}
+
+// nextGeneration returns the number of an index that is to take the place of what lies in a file. Where generations are
+// counted, there or in what was merged, what is different is the next one: who has seen the old takes it, and takes the
+// old no more. What can not be read counts nothing.
+func nextGeneration(file string, index *apk.Index) (int, error) {
+	before := &apk.Index{}
+	data, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, err
+	}
+	if x, err := apk.ReadIndex(bytes.NewReader(data), apk.Verify{Insecure: true}); err == nil {
+		before = x
+	}
+	last := max(before.Generation, index.Generation)
+	if last == 0 || last == before.Generation && before.Equal(index) {
+		return last, nil
+	}
+	return last + 1, nil
 }
 
 // readPackages reads the metadata of package files, several at a time, and

@@ -82,6 +82,12 @@ func (x *Index) Merge(packages ...*Package) {
 	x.Sort()
 }
 
+// Equal reports whether both say the same, of whatever generation they are.
+func (x *Index) Equal(y *Index) bool {
+	var a, b bytes.Buffer
+	return x.Description == y.Description && x.Write(&a) == nil && y.Write(&b) == nil && bytes.Equal(a.Bytes(), b.Bytes())
+}
+
 // Write writes the text of the index, in the order the packages have.
 func (x *Index) Write(w io.Writer) error {
 	buf := make([]byte, 0, 64<<10)
