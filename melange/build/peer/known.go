@@ -25,7 +25,7 @@ func classOf(d difference) string {
 		return "variables of a module"
 	case d.what == "lint" && d.theirs == "found" && (d.name == "lddcheck" || d.name == "pkgconf"):
 		return "tests of a finished package"
-	case d.what == "lint" && d.pkg == "lints-debug-1-r0.apk" && d.name == "strip" && d.ours == "found":
+	case d.what == "lint" && d.name == "strip" && d.ours == "found":
 		return "sections for debuggers"
 	case d.what == "lint" && d.pkg == "lints-pythons-1-r0.apk" && strings.HasPrefix(d.name, "python/"):
 		return "several Pythons"
