@@ -39,7 +39,6 @@ func classOf(d difference) string {
 // without are the packages that pipelines of the peer's want, and those of the same name here do without.
 var without = map[string][]string{
 	"fetch":       {"wget"},
-	"patch":       {"patch"},
 	"split/debug": {"binutils", "scanelf"},
 	"strip":       {"binutils", "scanelf"},
 }
@@ -55,7 +54,6 @@ var known = map[string]string{
 
 	"package for nobody":      "no step of ours runs in the environment",
 	"package for fetch":       "ours is fetched before the build begins, from outside",
-	"package for patch":       "ours is a portable program",
 	"package for split/debug": "ours is a portable program",
 	"package for strip":       "ours is a portable program",
 	"package to split":        "the origin, which ours names and theirs means",
