@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -97,7 +98,29 @@ func (g *guest) prepare() error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("protecting the agent: %w", err)
 	}
+	makeThreads(agentThreads)
 	return setRlimits()
+}
+
+// agentThreads is more than the agent ever has in calls to the kernel at one time.
+const agentThreads = 16
+
+// makeThreads has the runtime make its threads now, which it keeps. Where a control group counts commands and agent
+// together, a fork bomb leaves room for none, and a runtime that cannot make one ends the program.
+func makeThreads(n int) {
+	var made sync.WaitGroup
+	made.Add(n)
+	release := make(chan struct{})
+	for range n {
+		go func() {
+			runtime.LockOSThread() // waiting like this takes a thread each
+			defer runtime.UnlockOSThread()
+			made.Done()
+			<-release
+		}()
+	}
+	made.Wait()
+	close(release)
 }
 
 // setRlimits makes what commands may use the same whoever the caller is, as far as the caller itself may. A core of one

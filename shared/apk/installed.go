@@ -282,7 +282,9 @@ func (x *installedParser) field(c byte, value string) (known bool, err error) {
 	case 'q':
 		p.ReplacesPriority, err = parsePriority(value)
 	case 's':
-		x.extra.Tag = value
+		if x.extra.Tag = value; hasBlank(value) {
+			err = ErrFormat
+		}
 	case 'f':
 		if x.extra.Broken = value; strings.Trim(value, brokenLetters) != "" {
 			err = ErrFormat
