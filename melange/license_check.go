@@ -71,6 +71,7 @@ func (o *licenseOptions) check(ctx context.Context, s surroundings, file string)
 		return err
 	}
 	sources := slices.DeleteFunc(slices.Clone(plans[0].Sources), recipe.Source.Locked)
+	store.FilesOnly = true
 	if _, err := store.Prepare(ctx, sources, dir, ""); err != nil {
 		return err
 	}

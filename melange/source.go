@@ -229,6 +229,7 @@ func (t *workTree) addSources(ctx context.Context, store *source.Store, sources 
 		}
 		sources[i].Directory = rel
 	}
+	store.FilesOnly = true // they become files of this repository
 	if _, err := store.Prepare(ctx, sources, t.dir, ""); err != nil {
 		return err
 	}

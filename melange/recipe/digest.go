@@ -192,6 +192,10 @@ func (d *digester) module(m Module) {
 	d.pairs("with", m.With)
 }
 
+// checkoutVersion is that of what a git source puts into a workspace. It changes when the same source would give other
+// bytes: it is in no key of a recipe without such a source.
+const checkoutVersion = 2 // 2: there is a .git
+
 func (d *digester) source(s Source) {
 	d.add("source", s.Kind)
 	d.add("directory", s.Directory)
@@ -205,6 +209,9 @@ func (d *digester) source(s Source) {
 	d.flag("tip", s.Tip)
 	d.flag("submodules", s.Submodules)
 	d.number("depth", s.Depth)
+	if s.Kind == SourceGit {
+		d.number("checkout", checkoutVersion)
+	}
 	d.list("sparse paths", s.SparsePaths)
 	for _, c := range s.CherryPicks {
 		d.list("cherry-pick", []string{c.Branch, c.Commit, c.Comment})

@@ -382,7 +382,7 @@ func writeChecksum(dir, checksum string) error {
 func (v *vendor) repository(source string, wanted []lockfile.Crate) error {
 	address, commit, _ := strings.Cut(strings.TrimPrefix(source, "git+"), "#")
 	address, query, _ := strings.Cut(address, "?")
-	src := recipe.Source{Kind: recipe.SourceGit, URI: address, Commit: commit, Submodules: true}
+	src := recipe.Source{Kind: recipe.SourceGit, URI: address, Commit: commit, Submodules: true, Depth: 1}
 	if q, err := url.ParseQuery(query); err == nil {
 		src.Branch, src.Tag = q.Get("branch"), q.Get("tag")
 	}
@@ -401,7 +401,7 @@ func (v *vendor) repository(source string, wanted []lockfile.Crate) error {
 		return err
 	}
 	defer root.Close()
-	if _, err := v.store.placeCommit(v.ctx, src, root); err != nil {
+	if _, err := v.store.placeFiles(v.ctx, src, root); err != nil {
 		return err
 	}
 	return takeCrates(root.FS(), dir, address, wanted)

@@ -43,7 +43,15 @@ func (c *checkout) pick(p recipe.CherryPick) error {
 			return fmt.Errorf("%s: %w", nameOf(change), err)
 		}
 	}
-	return nil
+	if c.git == nil {
+		return nil
+	}
+	picked, err := from.CommitObject(from.commit)
+	if err != nil {
+		return err
+	}
+	c.head, err = c.git.commitPick(c.repo, c.head, picked)
+	return err
 }
 
 func nameOf(change *object.Change) string {
@@ -145,7 +153,29 @@ func (c *checkout) merge(from *repository, change *object.Change) error {
 	if err != nil || merged.same(ours) {
 		return err
 	}
+	if err := c.note(name, merged); err != nil {
+		return err
+	}
 	return c.replace(name, merged)
+}
+
+// note tells git of a file that was changed.
+func (c *checkout) note(name string, v version) error {
+	if c.git == nil {
+		return nil
+	}
+	if !v.there {
+		delete(c.git.files, name)
+		return nil
+	}
+	o := new(plumbing.MemoryObject)
+	o.SetType(plumbing.BlobObject)
+	if _, err := o.Write(v.data); err != nil {
+		return err
+	}
+	hash, err := c.repo.Storer.SetEncodedObject(o)
+	c.git.add(name, v.mode, hash, len(v.data), true)
+	return err
 }
 
 func (v version) same(o version) bool {
@@ -334,7 +364,7 @@ func (c *checkout) write(name string, v version) error {
 	}
 	switch v.mode {
 	case filemode.Symlink:
-		return c.dir.Symlink(string(v.data), name)
+		return c.symlink(string(v.data), name)
 	case filemode.Executable:
 		return writeInto(c.dir, name, 0o755, c.time, bytes.NewReader(v.data))
 	}

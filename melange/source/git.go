@@ -21,6 +21,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/go-git/go-git/v5/storage/memory"
+	"github.com/go-git/go-git/v5/storage/transactional"
 
 	"distro.internal/melange/recipe"
 )
@@ -30,13 +31,24 @@ import (
 type repository struct {
 	*git.Repository
 	commit plumbing.Hash
-	depth  int // how many commits of history are wanted: it alone, or the one before it too
+	tagged plumbing.Hash // the object of a tag, when the recipe has named that in the commit's place
+	depth  int           // how many commits of history are wanted; -1 for all
 }
 
-// commit returns a repository that has the commit of a source. It fetches no
-// more of the history than the server makes it.
+// commit returns a repository that has the commit of a source, with the history that is asked for. It fetches no more
+// of that than the server makes it. Histories of other depths are in repositories of their own: a server that was asked
+// for a part cannot be asked for more around it.
 func (s *Store) commit(ctx context.Context, src recipe.Source) (*repository, error) {
-	r, err := s.findIn(ctx, src, src.URI, 1)
+	name, depth := src.URI, history(src)
+	switch {
+	case s.FilesOnly:
+		depth = 1
+	case depth < 0:
+		name += "\nhistory"
+	case depth > 1:
+		name += fmt.Sprintf("\n%s\n%d", src.Commit, depth)
+	}
+	r, err := s.findIn(ctx, src, name, depth)
 	if err != nil {
 		return nil, fmt.Errorf("getting commit %s of %s: %w", src.Commit, src.URI, err)
 	}
@@ -53,7 +65,7 @@ func (s *Store) pickRepository(ctx context.Context, src recipe.Source, p recipe.
 // findIn returns the repository of a name in the store, with a commit and as much of its history as depth says.
 func (s *Store) findIn(ctx context.Context, src recipe.Source, name string, depth int) (*repository, error) {
 	if dir, ok := strings.CutPrefix(src.URI, "file://"); ok {
-		return openLocal(dir, src)
+		return openLocal(dir, src, depth)
 	}
 	sum := sha256.Sum256([]byte(name))
 	dir := filepath.Join(s.Dir, "git", hex.EncodeToString(sum[:]))
@@ -75,7 +87,7 @@ func (s *Store) findIn(ctx context.Context, src recipe.Source, name string, dept
 	if err != nil {
 		return nil, err
 	}
-	r := &repository{repo, plumbing.NewHash(src.Commit), depth}
+	r := &repository{Repository: repo, commit: plumbing.NewHash(src.Commit), depth: depth}
 	if src.Commit != "" && r.has() {
 		return r, nil
 	}
@@ -86,12 +98,12 @@ func (s *Store) findIn(ctx context.Context, src recipe.Source, name string, dept
 }
 
 // openLocal opens a repository of this machine where it is.
-func openLocal(dir string, src recipe.Source) (*repository, error) {
+func openLocal(dir string, src recipe.Source, depth int) (*repository, error) {
 	repo, err := git.PlainOpen(dir)
 	if err != nil {
 		return nil, err
 	}
-	r := &repository{repo, plumbing.NewHash(src.Commit), 1}
+	r := &repository{Repository: repo, commit: plumbing.NewHash(src.Commit), depth: depth}
 	if src.Commit == "" {
 		name := plumbing.HEAD
 		if src.Tag != "" {
@@ -106,24 +118,27 @@ func openLocal(dir string, src recipe.Source) (*repository, error) {
 		r.commit = *hash
 	}
 	if !r.has() {
+		if _, err := r.CommitObject(r.commit); err == nil {
+			return nil, errors.New("the repository does not have all of the history that is asked for")
+		}
 		return nil, errors.New("the repository does not have it")
 	}
 	return r, nil
 }
 
-// has says whether the commit is there. A tag that is an object of its own may be named in its place.
+// has says whether the commit is there, with its history. A tag that is an object of its own may be named in its place.
 func (r *repository) has() bool {
 	for range maxTags {
 		t, err := r.TagObject(r.commit)
 		if err != nil {
 			break
 		}
+		if r.tagged.IsZero() {
+			r.tagged = r.commit
+		}
 		r.commit = t.Target
 	}
-	c, err := r.CommitObject(r.commit)
-	if err == nil && r.depth > 1 && c.NumParents() > 0 {
-		_, err = c.Parent(0)
-	}
+	_, err := r.past(r.commit, r.depth)
 	return err == nil
 }
 
@@ -166,11 +181,12 @@ func fetchOptions(commit string, src recipe.Source, depth int) []*git.FetchOptio
 	spec := func(from string) config.RefSpec {
 		return config.RefSpec("+" + from + ":refs/sources/" + path.Base(from))
 	}
+	depth = max(depth, 0) // of all there is no number
 	ways := []*git.FetchOptions{
 		{RefSpecs: []config.RefSpec{config.RefSpec(commit + ":refs/sources/" + commit)}, Depth: depth, Tags: git.NoTags},
 	}
 	if src.Tag != "" {
-		ways = append(ways, &git.FetchOptions{RefSpecs: []config.RefSpec{spec("refs/tags/" + src.Tag)}, Depth: 1, Tags: git.NoTags})
+		ways = append(ways, &git.FetchOptions{RefSpecs: []config.RefSpec{spec("refs/tags/" + src.Tag)}, Depth: depth, Tags: git.NoTags})
 	}
 	if src.Branch != "" {
 		ways = append(ways, &git.FetchOptions{RefSpecs: []config.RefSpec{spec("refs/heads/" + src.Branch)}, Tags: git.NoTags})
@@ -267,6 +283,7 @@ func refsOf(ctx context.Context, uri string) (map[plumbing.ReferenceName]plumbin
 
 // CommitTime is when the commit of a git source was made.
 func (s *Store) CommitTime(ctx context.Context, src recipe.Source) (time.Time, error) {
+	src.Depth = 1
 	r, err := s.commit(ctx, src)
 	if err != nil {
 		return time.Time{}, err
@@ -278,10 +295,27 @@ func (s *Store) CommitTime(ctx context.Context, src recipe.Source) (time.Time, e
 	return c.Committer.When, nil
 }
 
-// placeCommit writes the files of a commit into dir. There is no .git: what a
-// build sees is a function of the commit, not of how it was fetched. The time
-// of all files is that of the commit.
+// placeCommit writes the files of a commit into dir, with a .git that is a function of the commit and of what the recipe
+// says, not of how it was fetched. The time of all files is that of the commit.
 func (s *Store) placeCommit(ctx context.Context, src recipe.Source, dir *os.Root) (time.Time, error) {
+	if s.FilesOnly {
+		return s.placeFiles(ctx, src, dir)
+	}
+	g, err := openGitDir(dir, src)
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer g.root.Close()
+	return s.checkOut(ctx, src, dir, g)
+}
+
+// placeFiles writes the files of a commit, and no .git.
+func (s *Store) placeFiles(ctx context.Context, src recipe.Source, dir *os.Root) (time.Time, error) {
+	src.Depth = 1
+	return s.checkOut(ctx, src, dir, nil)
+}
+
+func (s *Store) checkOut(ctx context.Context, src recipe.Source, dir *os.Root, g *gitDir) (time.Time, error) {
 	r, err := s.commit(ctx, src)
 	if err != nil {
 		return time.Time{}, err
@@ -290,16 +324,51 @@ func (s *Store) placeCommit(ctx context.Context, src recipe.Source, dir *os.Root
 	if err := r.decode(plumbing.CommitObject, r.commit, c.Decode); err != nil {
 		return time.Time{}, err
 	}
-	w := &checkout{ctx: ctx, store: s, src: src, repo: r, dir: dir, time: c.Committer.When.Truncate(time.Second)}
+	w := &checkout{
+		ctx: ctx, store: s, src: src, repo: r.overlaid(), dir: dir, time: c.Committer.When.Truncate(time.Second),
+		git: g, head: r.commit,
+	}
+	if g != nil {
+		g.time = w.time
+	}
 	if err := w.tree(c.TreeHash, ""); err != nil {
 		return time.Time{}, fmt.Errorf("writing commit %s of %s: %w", r.commit, src.URI, err)
 	}
+	depth := r.depth
 	for _, p := range src.CherryPicks {
 		if err := w.pick(p); err != nil {
 			return time.Time{}, fmt.Errorf("picking commit %s of %s: %w", p.Commit, src.URI, err)
 		}
+		if depth > 0 {
+			depth++
+		}
+	}
+	if g == nil {
+		return w.time, nil
+	}
+	if err := g.finish(w.repo, w.head, depth); err != nil {
+		return time.Time{}, fmt.Errorf("writing the .git of commit %s of %s: %w", r.commit, src.URI, err)
 	}
 	return w.time, nil
+}
+
+// overlaid is the repository with room for objects that are made here, and go nowhere else.
+func (r *repository) overlaid() *repository {
+	over, repo := *r, *r.Repository
+	repo.Storer = transactional.NewStorage(repo.Storer, memory.NewStorage())
+	over.Repository = &repo
+	return &over
+}
+
+// put adds an object to a repository that is overlaid.
+func (r *repository) put(v interface {
+	Encode(plumbing.EncodedObject) error
+}) (plumbing.Hash, error) {
+	o := new(plumbing.MemoryObject)
+	if err := v.Encode(o); err != nil {
+		return plumbing.ZeroHash, err
+	}
+	return r.Storer.SetEncodedObject(o)
 }
 
 // read returns an object's content, once it is known to be the one of that name.
@@ -344,6 +413,8 @@ type checkout struct {
 	repo  *repository
 	dir   *os.Root
 	time  time.Time
+	git   *gitDir       // nil: none is wanted
+	head  plumbing.Hash // the commit, with what was picked on top
 
 	modules *config.Modules // of .gitmodules; nil when there is none
 }
@@ -379,7 +450,7 @@ func isPlainName(name string) bool {
 
 func (c *checkout) entry(e object.TreeEntry, name string) error {
 	if !c.wanted(name, e.Mode == filemode.Dir) {
-		return nil
+		return c.leaveOut(e, name)
 	}
 	switch e.Mode {
 	case filemode.Dir:
@@ -400,7 +471,22 @@ func (c *checkout) entry(e object.TreeEntry, name string) error {
 	if err := c.dir.RemoveAll(name); err != nil {
 		return err
 	}
+	if c.git != nil {
+		c.git.add(name, e.Mode, e.Hash, len(data), true)
+	}
 	return c.write(name, version{true, e.Mode, data})
+}
+
+// leaveOut notes what is in the commit and not in a sparse checkout.
+func (c *checkout) leaveOut(e object.TreeEntry, name string) error {
+	switch {
+	case c.git == nil:
+		return nil
+	case e.Mode == filemode.Dir:
+		return c.tree(e.Hash, name)
+	}
+	c.git.add(name, e.Mode, e.Hash, 0, false)
+	return nil
 }
 
 // wanted reports whether a path is in a sparse checkout: the folders asked for
@@ -442,6 +528,9 @@ func (c *checkout) submodule(name string, commit plumbing.Hash) error {
 	if err := c.dir.MkdirAll(name, 0o755); err != nil {
 		return err
 	}
+	if c.git != nil {
+		c.git.add(name, filemode.Submodule, commit, 0, true)
+	}
 	if c.modules == nil {
 		return nil
 	}
@@ -459,12 +548,24 @@ func (c *checkout) submodule(name string, commit plumbing.Hash) error {
 			return err
 		}
 		defer dir.Close()
-		_, err = c.store.placeCommit(c.ctx, recipe.Source{
-			Kind: recipe.SourceGit, URI: uri, Commit: commit.String(), Branch: m.Branch, Submodules: true,
-		}, dir)
-		return err
+		return c.placeSubmodule(key, name, dir, recipe.Source{
+			Kind: recipe.SourceGit, URI: uri, Commit: commit.String(), Branch: m.Branch, Submodules: true, Depth: 1,
+		})
 	}
 	return errors.New("the submodule is not in .gitmodules")
+}
+
+func (c *checkout) placeSubmodule(name, at string, dir *os.Root, src recipe.Source) error {
+	var g *gitDir
+	if c.git != nil {
+		var err error
+		if g, err = c.git.module(name, at, dir, src); err != nil {
+			return err
+		}
+		defer g.root.Close()
+	}
+	_, err := c.store.checkOut(c.ctx, src, dir, g)
+	return err
 }
 
 func sortedKeys[V any](m map[string]V) []string {

@@ -324,6 +324,9 @@ func list(t *testing.T, top string) string {
 		if err != nil || name == top {
 			return err
 		}
+		if d.Name() == ".git" { // that is for git to judge
+			return fs.SkipDir
+		}
 		info, err := d.Info()
 		if err != nil {
 			return err

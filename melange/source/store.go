@@ -28,9 +28,13 @@ import (
 // may use one folder at a time.
 type Store struct {
 	Dir     string
-	Mirrors []Mirror      // asked in turn, before the place that the recipe names
-	HTTP    *http.Client  // nil: one that goes by the proxies of the environment
-	Offline bool          // fetch nothing
+	Mirrors []Mirror     // asked in turn, before the place that the recipe names
+	HTTP    *http.Client // nil: one that goes by the proxies of the environment
+	Offline bool         // fetch nothing
+
+	// FilesOnly leaves history out: a git source is the files of the commit, without a .git.
+	FilesOnly bool
+
 	Tries   int           // of an HTTP server that fails; 0 = 5
 	Backoff time.Duration // before the second try, doubled for each that follows; 0 = 500 ms
 
