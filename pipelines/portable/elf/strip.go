@@ -111,7 +111,8 @@ func (f *file) isDropped(index uint32) bool {
 
 // write puts the sections that stay into a new file: the fixed part first, then what is not loaded, then the headers.
 func (f *file) write() ([]byte, error) {
-	f.number()
+	kept := f.sequence()
+	f.number(kept)
 	if err := f.nameSections(); err != nil {
 		return nil, err
 	}
@@ -125,10 +126,8 @@ func (f *file) write() ([]byte, error) {
 	if len(blocks) > 1 {
 		f.moveSegments(out, blocks)
 	}
-	count := 0
-	for _, i := range f.sequence() {
+	for _, i := range kept {
 		s := &f.sections[i]
-		count++
 		if i == 0 {
 			continue
 		}
@@ -148,13 +147,11 @@ func (f *file) write() ([]byte, error) {
 	}
 	out = pad(out, uint64(f.word))
 	start := len(out)
-	out = append(out, make([]byte, count*f.section)...)
-	for i := range f.sections {
-		if s := &f.sections[i]; !s.dropped {
-			f.writeSection(out[start+int(s.index)*f.section:], s)
-		}
+	out = append(out, make([]byte, len(kept)*f.section)...)
+	for n, i := range kept {
+		f.writeSection(out[start+n*f.section:], &f.sections[i])
 	}
-	return out, f.writeHeader(out, start, count)
+	return out, f.writeHeader(out, start, len(kept))
 }
 
 // maxAlign is the largest page there is. What is not loaded is not aligned to more.
@@ -173,10 +170,10 @@ func pad(b []byte, align uint64) []byte {
 	return b
 }
 
-// number gives the sections that stay their new numbers.
-func (f *file) number() {
-	for next, i := range f.sequence() {
-		f.sections[i].index = uint32(next)
+// number gives the sections that stay their new numbers, which are their places in the list.
+func (f *file) number(kept []int) {
+	for n, i := range kept {
+		f.sections[i].index = uint32(n)
 	}
 }
 

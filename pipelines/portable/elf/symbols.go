@@ -212,7 +212,7 @@ func (t *symbolTable) rewrite(kept []int) error {
 		}
 	}
 	table, offsets := packStrings(names)
-	t.number()
+	t.number(t.sequence())
 	entries := make([]byte, t.symbol, (len(kept)+1)*t.symbol)
 	copy(entries, t.entry(0))
 	var extended []byte
