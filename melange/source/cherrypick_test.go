@@ -14,7 +14,7 @@ import (
 // lines git now and then makes something where nothing is made here.
 func TestMergeLikeGit(t *testing.T) {
 	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip("git is what it is compared to")
+		t.Fatal("git is what it is compared to, and it is not installed")
 	}
 	dir := t.TempDir()
 	merged, refused := 0, 0

@@ -34,7 +34,7 @@ func gitIn(t *testing.T, dir string, args ...string) string {
 func upstream(t *testing.T) string {
 	t.Helper()
 	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip("git is the judge, and it is not installed")
+		t.Fatal("git is the judge, and it is not installed")
 	}
 	top := t.TempDir()
 	lib, dir := filepath.Join(top, "lib"), filepath.Join(top, "up")
