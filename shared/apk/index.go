@@ -664,9 +664,7 @@ func (b *buffer) Write(p []byte) (int, error) {
 }
 
 // An Entry is a package of an index for those who choose packages: it has what
-// they need of it, and the rest as text. It is good until the next one is
-// handed out, and so are its lists; its strings are parts of the text that was
-// read.
+// they need of it, and the rest as text.
 type Entry struct {
 	Package // without Description, URL, License, Origin, Maintainer, Commit
 
@@ -676,10 +674,26 @@ type Entry struct {
 	Common, Own []byte
 }
 
-// ReadEntries reads whole entries of the text of an index one by one.
-func ReadEntries(text string, do func(*Entry)) error {
-	var x indexParser
-	var e Entry
+// Entries reads the text of an index piece by piece into the same room.
+type Entries struct {
+	// List has the entries of the last piece. It is good until the next one is
+	// read, as long as the text does not change, of which its strings are parts.
+	List []Entry
+
+	parser   indexParser
+	mentions int // in the lists of all entries
+
+	common, own         []byte // of all entries
+	commonFrom, ownFrom int    // where those of the present one begin
+}
+
+// Read reads a piece of whole entries.
+func (x *Entries) Read(text string) error {
+	deps := x.parser.deps[:0]
+	if x.mentions > cap(deps) {
+		deps = make([]Dependency, 0, x.mentions+x.mentions/4)
+	}
+	*x = Entries{List: x.List[:0], parser: indexParser{deps: deps}, common: x.common[:0], own: x.own[:0]}
 	for n := 1; text != ""; n++ {
 		line := text
 		if end := strings.IndexByte(text, '\n'); end < 0 {
@@ -687,59 +701,60 @@ func ReadEntries(text string, do func(*Entry)) error {
 		} else {
 			line, text = text[:end], text[end+1:]
 		}
-		var err error
-		switch {
-		case line == "":
-			err = x.entry(&e, do)
-		default:
-			if x.current == nil {
-				e = Entry{Common: e.Common[:0], Own: e.Own[:0]}
-				x.current, x.deps = &e.Package, x.deps[:0]
-			}
-			if !e.keep(line) {
-				err = x.line(line)
-			}
-		}
-		if err != nil {
+		if err := x.line(line); err != nil {
 			return fmt.Errorf("reading index: line %d: %w", n, err)
 		}
 	}
-	if err := x.entry(&e, do); err != nil {
+	if err := x.end(); err != nil {
 		return fmt.Errorf("reading index: %w", err)
 	}
 	return nil
 }
 
-// entry ends the present entry, if there is one.
-func (x *indexParser) entry(e *Entry, do func(*Entry)) error {
-	if x.current == nil {
+func (x *Entries) line(line string) error {
+	if line == "" {
+		return x.end()
+	}
+	if x.parser.current == nil {
+		x.List = append(x.List, Entry{})
+		x.commonFrom, x.ownFrom = len(x.common), len(x.own)
+		x.parser.current = &x.List[len(x.List)-1].Package
+	}
+	if x.keep(line) {
 		return nil
 	}
-	x.packages = x.packages[:0]
-	if err := x.end(); err != nil {
-		return err
+	return x.parser.line(line)
+}
+
+// end ends the present entry, if there is one.
+func (x *Entries) end() error {
+	if x.parser.current == nil {
+		return nil
 	}
-	do(e)
-	return nil
+	x.parser.current = nil
+	e := &x.List[len(x.List)-1]
+	e.Common, e.Own = slices.Clip(x.common[x.commonFrom:]), slices.Clip(x.own[x.ownFrom:])
+	x.mentions += len(e.Depends) + len(e.Provides) + len(e.InstallIf)
+	return e.checkIdentity()
 }
 
 // keep keeps the text of some fields, and reports whether that is all there is
 // to do.
-func (e *Entry) keep(line string) bool {
+func (x *Entries) keep(line string) bool {
 	if len(line) < 2 || line[1] != ':' {
 		return false
 	}
 	switch line[0] {
 	case 'T', 'U', 'L', 'o', 'm':
-		e.Common = append(append(e.Common, line...), '\n')
+		x.common = append(append(x.common, line...), '\n')
 		return true
 	case 'c':
-		e.Own = append(append(e.Own, line...), '\n')
+		x.own = append(append(x.own, line...), '\n')
 		return true
 	case 'A':
-		e.Common = append(append(e.Common, line...), '\n')
+		x.common = append(append(x.common, line...), '\n')
 	case 'S', 'I', 't':
-		e.Own = append(append(e.Own, line...), '\n')
+		x.own = append(append(x.own, line...), '\n')
 	}
 	return false
 }

@@ -332,8 +332,12 @@ func FuzzIndex(f *testing.F) {
 	f.Add("P:a\nV:1\nD:a\nD:b\nx:y\n\n\n\nP:b\nV:2")
 	f.Fuzz(func(t *testing.T, text string) {
 		x, err := ParseIndex(strings.NewReader(text))
-		n := 0
-		errEach := ReadEntries(text, func(e *Entry) {
+		var errEach error
+		var entries Entries
+		for range 2 { // the room of the first time serves for the second
+			errEach = entries.Read(text)
+		}
+		for n, e := range entries.List {
 			rest := Package{
 				Name: e.Name, Version: e.Version, Checksum: e.Checksum, ProviderPriority: e.ProviderPriority,
 				Depends: e.Depends, Provides: e.Provides, InstallIf: e.InstallIf,
@@ -345,10 +349,9 @@ func FuzzIndex(f *testing.F) {
 			if x != nil && !cmp.Equal(x.Packages[n], &rest, cmpopts.EquateEmpty()) {
 				t.Fatalf("entry %d: %v, in an index %v", n, rest, x.Packages[n])
 			}
-			n++
-		})
-		if (err == nil) != (errEach == nil) || x != nil && n != len(x.Packages) {
-			t.Fatalf("as an index: %v; %d entries: %v", err, n, errEach)
+		}
+		if (err == nil) != (errEach == nil) || x != nil && len(entries.List) != len(x.Packages) {
+			t.Fatalf("as an index: %v; %d entries: %v", err, len(entries.List), errEach)
 		}
 		if err != nil {
 			return

@@ -116,6 +116,11 @@ func parseStatLine(line string) (e statEntry, name string, err error) {
 
 // Digest returns the digest of the file's content, reading it only when it may have changed.
 func (s *Stat) Digest(name string) (Digest, error) {
+	return s.DigestBy(name, func() (Digest, error) { return digestFile(name) })
+}
+
+// DigestBy is Digest for who has a use of their own for the content when it is read.
+func (s *Stat) DigestBy(name string, read func() (Digest, error)) (Digest, error) {
 	before, err := signatureOf(name)
 	if err != nil {
 		return Digest{}, err
@@ -133,7 +138,7 @@ func (s *Stat) Digest(name string) (Digest, error) {
 	s.mu.Unlock()
 
 	start := time.Now()
-	d, err := digestFile(name)
+	d, err := read()
 	if err != nil {
 		return Digest{}, err
 	}

@@ -157,8 +157,14 @@ func (m market) compile(ctx context.Context, sources []Source, indexes []*reposi
 	g, ctx := errgroup.WithContext(ctx)
 	for i, x := range indexes {
 		streams[i] = newStream()
+		g.Go(func() error {
+			if err := streams[i].parse(); err != nil {
+				return fmt.Errorf("repository %s: %w", describe(sources[i : i+1])[0].Name, err)
+			}
+			return nil
+		})
 		g.Go(func() (err error) {
-			defer close(streams[i].pieces)
+			defer close(streams[i].text)
 			switch {
 			case x == nil:
 			case len(indexes) > 1 && m.keeps(x):
@@ -176,9 +182,9 @@ func (m market) compile(ctx context.Context, sources []Source, indexes []*reposi
 	}
 	for i, r := range describe(sources) {
 		c.Begin(r)
-		for piece := range streams[i].pieces {
-			c.Add(unsafe.String(unsafe.SliceData(piece), len(piece)))
-			streams[i].free <- piece
+		for p := range streams[i].read {
+			c.Add(p.entries.List)
+			streams[i].free <- p
 		}
 		if alone[i] == nil {
 			continue
@@ -194,15 +200,20 @@ func (m market) compile(ctx context.Context, sources []Source, indexes []*reposi
 	return u, generations, u.Err()
 }
 
-// A stream is the text of an index on its way from who uncompresses it to who compiles it. A piece that was
+// A stream is an index on its way from who uncompresses it by who parses it to who compiles it. A piece that was
 // compiled is room for another.
-type stream struct{ pieces, free chan []byte }
+type stream struct{ free, text, read chan *piece }
+
+type piece struct {
+	text    []byte
+	entries apk.Entries
+}
 
 func newStream() stream {
-	const pieces, size = 3, 256 << 10
-	s := stream{make(chan []byte, pieces), make(chan []byte, pieces)}
+	const pieces, size = 5, 128 << 10
+	s := stream{make(chan *piece, pieces), make(chan *piece, pieces), make(chan *piece, pieces)} // there is always room
 	for range pieces {
-		s.free <- make([]byte, 0, size)
+		s.free <- &piece{text: make([]byte, 0, size)}
 	}
 	return s
 }
@@ -211,20 +222,32 @@ func newStream() stream {
 func (s stream) fill(ctx context.Context, x *repository.Snapshot) (int64, error) {
 	r, err := x.Open(ctx)
 	for err == nil {
-		var piece []byte
+		var p *piece
 		select {
 		case <-ctx.Done():
 			return 0, ctx.Err()
-		case piece = <-s.free:
+		case p = <-s.free:
 		}
-		if piece, err = r.Next(piece); err == nil {
-			s.pieces <- piece // there is always room
+		if p.text, err = r.Next(p.text); err == nil {
+			s.text <- p
 		}
 	}
 	if err != io.EOF {
 		return 0, err
 	}
 	return int64(r.Generation), x.Accept(r.Generation)
+}
+
+// parse goes on until there is no more text, or some that is none of an index.
+func (s stream) parse() error {
+	defer close(s.read)
+	for p := range s.text {
+		if err := p.entries.Read(unsafe.String(unsafe.SliceData(p.text), len(p.text))); err != nil {
+			return err
+		}
+		s.read <- p
+	}
+	return nil
 }
 
 // describe is what the solver is told of the sources, without their packages.

@@ -1,8 +1,11 @@
 package catalog
 
 import (
+	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"crypto/rsa"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -383,4 +386,45 @@ func TestCollect(t *testing.T) {
 	if files, _ := os.ReadDir(s.dir); len(files) != keep {
 		t.Errorf("%d files are left", len(files))
 	}
+}
+
+// TestTextThatIsNone opens an index that its publisher signed, in the middle of
+// which something is no entry: nothing is kept, and the repository is named.
+func TestTextThatIsNone(t *testing.T) {
+	for _, broken := range []string{"no index", "P:a", "C:x\nP:a\nV:1", "P:a\nV:1\nD:b="} {
+		m, c := newStall(t), client(t)
+		var text strings.Builder
+		for i := range 20000 {
+			if fmt.Fprintf(&text, "P:a%d\nV:%d\nc:%x\n\n", i, i, cas.DigestOf(fmt.Append(nil, i)).Hash); i == 15000 {
+				fmt.Fprintf(&text, "%s\n\n", broken)
+			}
+		}
+		m.write(signedText(t, text.String(), m.signer))
+		_, err := Open(t.Context(), c, "x86_64", Source{Source: m.source().Source, Name: "broken"})
+		if !errors.Is(err, apk.ErrFormat) && (err == nil || !strings.Contains(err.Error(), "no version")) || !strings.Contains(err.Error(), "repository broken") {
+			t.Errorf("%q: %v", broken, err)
+		}
+		if files := kept(t, c); len(files) > 0 {
+			t.Errorf("%q is kept: %v", broken, files)
+		}
+	}
+}
+
+// signedText is an index of any text.
+func signedText(t *testing.T, text string, s apk.Signer) []byte {
+	var member, b bytes.Buffer
+	z := gzip.NewWriter(&member)
+	w := tar.NewWriter(z)
+	err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "APKINDEX", Size: int64(len(text)), Mode: 0o644})
+	if err == nil {
+		_, err = io.WriteString(w, text)
+	}
+	sum := func() []byte { s := sha256.Sum256(member.Bytes()); return s[:] }
+	if err = errors.Join(err, w.Close(), z.Close()); err == nil {
+		err = apk.SignControl(&b, s, sum(), time.Unix(0, 0))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(b.Bytes(), member.Bytes()...)
 }

@@ -21,10 +21,11 @@ type Snapshot struct {
 	// index with this digest, for the same keys, is what would be made of it now.
 	Digest cas.Digest
 
-	client *Client
-	source Source
-	place  place
-	arch   apk.Arch
+	client  *Client
+	source  Source
+	place   place
+	arch    apk.Arch
+	content []byte // of an index in a folder, if it had to be read to know its digest
 
 	record string      // file of what is remembered of this index; empty: nothing is
 	seen   int         // the generation that was remembered before the repository was asked
@@ -61,7 +62,7 @@ func (x *Snapshot) look(ctx context.Context) (err error) {
 	old := readRecord(x.record)
 	x.seen = old.Generation
 	if x.place.folder != "" {
-		x.Digest, err = x.client.folderDigest(x.place.file(x.arch, indexFile))
+		x.Digest, x.content, err = x.client.folderIndex(x.place.file(x.arch, indexFile))
 		return err
 	}
 	if x.answer, err = x.client.refresh(ctx, x.place, x.arch, old); err == nil {
@@ -94,6 +95,9 @@ func (x *Snapshot) verify() apk.Verify {
 
 // bytes returns the index, unverified, and sets Digest to what it is.
 func (x *Snapshot) bytes(ctx context.Context) (b []byte, err error) {
+	if b, x.content = x.content, nil; b != nil {
+		return b, nil
+	}
 	if x.place.folder != "" {
 		b, err = os.ReadFile(x.place.file(x.arch, indexFile))
 		x.Digest = cas.DigestOf(b)
@@ -176,28 +180,32 @@ func (x *Snapshot) recordFile() (string, error) {
 	return filepath.Join(x.client.Cache, "index", cas.DigestOf([]byte(name)).Hash+".json"), nil
 }
 
-// folderDigest returns the digest of a file. With a cache a file that was not touched is not read again.
-func (c *Client) folderDigest(name string) (cas.Digest, error) {
-	if c.Cache == "" {
-		b, err := os.ReadFile(name)
-		return cas.DigestOf(b), err
+// folderIndex returns the digest of a file, and its content if that was read. With a cache a file that was not
+// touched is not read again.
+func (c *Client) folderIndex(name string) (d cas.Digest, content []byte, err error) {
+	read := func() (cas.Digest, error) {
+		content, err = os.ReadFile(name)
+		return cas.DigestOf(content), err
 	}
-	name, err := filepath.Abs(name)
+	if c.Cache == "" {
+		d, err = read()
+		return d, content, err
+	}
+	name, err = filepath.Abs(name)
 	if err != nil {
-		return cas.Digest{}, err
+		return cas.Digest{}, nil, err
 	}
 	known, err := cas.OpenStat(filepath.Join(c.Cache, "index", "stat"))
 	if err != nil {
-		return cas.Digest{}, err
+		return cas.Digest{}, nil, err
 	}
-	d, err := known.Digest(name)
-	if err != nil {
-		return cas.Digest{}, err
+	if d, err = known.DigestBy(name, read); err != nil {
+		return cas.Digest{}, nil, err
 	}
 	if err := known.Save(); err != nil {
 		c.log("remembering %s: %v", name, err)
 	}
-	return d, nil
+	return d, content, nil
 }
 
 // A cachedIndex is what is remembered of an index: the last state that was accepted, and, to ask next time

@@ -63,13 +63,13 @@ func (b *builder) done() *table {
 	return t
 }
 
-// addText takes in whole entries of the text of an index, and keeps none of it.
-func (b *builder) addText(text string, from detail) error {
-	err := apk.ReadEntries(text, func(e *apk.Entry) {
+// addEntries takes in entries of the text of an index, and keeps none of it.
+func (b *builder) addEntries(list []apk.Entry, from detail) error {
+	for i := range list {
+		e := &list[i]
 		if !b.add(&e.Package, from, origin{}) {
-			return
+			continue
 		}
-		i := len(b.origins) - 1
 		own := e.Own
 		if slices.ContainsFunc(e.InstallIf, unreadable) { // the only thing that the arrays do not have
 			own = append(own, "i:"...)
@@ -78,13 +78,14 @@ func (b *builder) addText(text string, from detail) error {
 			}
 			own = append(own, '\n')
 		}
-		b.origins[i].own = b.texts.add(own)
-		b.origins[i].common = b.common(b.outlines[b.outlineOf[i]].name, e.Common)
-	})
-	if err == nil && b.texts.length > math.MaxUint32 {
-		err = errors.New("more text than can be kept")
+		o := &b.origins[len(b.origins)-1]
+		o.own = b.texts.add(own)
+		o.common = b.common(b.outlines[b.outlineOf[len(b.origins)-1]].name, e.Common)
 	}
-	return err
+	if b.texts.length > math.MaxUint32 {
+		return errors.New("more text than can be kept")
+	}
+	return nil
 }
 
 // addTable takes in the entries of a table that was made of texts. Names get the

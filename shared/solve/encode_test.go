@@ -3,7 +3,6 @@ package solve
 import (
 	"bytes"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 
@@ -11,17 +10,25 @@ import (
 	"distro.internal/shared/solve/synthetic"
 )
 
-// asText gives repositories as text in place of packages.
-func asText(t testing.TB, list []Repository) []Repository {
-	list = slices.Clone(list)
-	for i, r := range list {
+// compileText compiles repositories from the text of their indexes.
+func compileText(t testing.TB, list []Repository) *Universe {
+	c := NewCompiler("x86_64", 0)
+	var entries apk.Entries
+	for _, r := range list {
 		var text strings.Builder
 		if err := r.Index.Write(&text); err != nil {
 			t.Fatal(err)
 		}
-		list[i].Index, list[i].Text = nil, text.String()
+		r.Index = nil
+		c.Begin(r)
+		for from := range strings.SplitAfterSeq(text.String(), "\n\n") {
+			if err := entries.Read(from); err != nil {
+				t.Fatal(err)
+			}
+			c.Add(entries.List)
+		}
 	}
-	return list
+	return c.Universe()
 }
 
 // reread writes a universe and reads it back.
@@ -30,11 +37,7 @@ func reread(t testing.TB, u *Universe) *Universe {
 	if err := u.Encode(&b); err != nil {
 		t.Fatal(err)
 	}
-	bare := u.Repositories()
-	for i := range bare {
-		bare[i].Text = ""
-	}
-	back, err := Decode(b.Bytes(), bytes.NewReader(b.Bytes()), bare, u.arch)
+	back, err := Decode(b.Bytes(), bytes.NewReader(b.Bytes()), u.Repositories(), u.arch)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +51,7 @@ func TestEncode(t *testing.T) {
 		l := draw(seed + 1<<21)
 		base, over := l.repositories(), Repository{Index: l.index()}
 		made := Compile(base, "x86_64")
-		read := reread(t, Compile(asText(t, base), "x86_64"))
+		read := reread(t, compileText(t, base))
 		madeOver, readOver := made.Overlay(over), read.Overlay(over)
 		for range 4 {
 			world := l.world(base)
@@ -81,11 +84,10 @@ func TestMerge(t *testing.T) {
 		if seed%2 == 0 { // some of what one has another has as well
 			list = append(list, Repository{Index: &apk.Index{Packages: list[0].Index.Packages[len(list[0].Index.Packages)/2:]}})
 		}
-		texts := asText(t, list)
-		whole := Compile(texts, "x86_64")
+		whole := compileText(t, list)
 		c := NewCompiler("x86_64", 0)
-		for i, r := range texts {
-			alone := Compile([]Repository{{Text: r.Text}}, "x86_64")
+		for i, r := range list {
+			alone := compileText(t, []Repository{{Index: r.Index}})
 			if i%2 == 0 {
 				alone = reread(t, alone)
 			}
@@ -125,7 +127,7 @@ func TestEncodedPackages(t *testing.T) {
 		Provides: []apk.Dependency{{Name: "d", Op: apk.Equal, Version: "2"}}, Checksum: apk.Checksum{1},
 	}
 	list := []Repository{{Index: &apk.Index{Packages: []*apk.Package{p}}}}
-	u := reread(t, Compile(asText(t, list), "x86_64"))
+	u := reread(t, compileText(t, list))
 	d := apk.Dependency{Name: "d", Op: apk.Equal, Version: "2"}
 	got := u.Providers(d)
 	if len(got) != 1 || got[0] != u.Providers(d)[0] {
@@ -146,7 +148,7 @@ func TestEncodedPackages(t *testing.T) {
 func TestDecodeCut(t *testing.T) {
 	var b bytes.Buffer
 	list := []Repository{{Index: synthetic.Index(20, 1)}}
-	if err := Compile(asText(t, list), "x86_64").Encode(&b); err != nil {
+	if err := compileText(t, list).Encode(&b); err != nil {
 		t.Fatal(err)
 	}
 	for n := range b.Len() {
@@ -156,17 +158,5 @@ func TestDecodeCut(t *testing.T) {
 	}
 	if _, err := Decode(append(b.Bytes(), 0), bytes.NewReader(b.Bytes()), list, "x86_64"); err == nil {
 		t.Error("a byte too many is taken for nothing")
-	}
-}
-
-func TestTextThatIsNone(t *testing.T) {
-	for _, text := range []string{"no index", "P:a\n\n", "C:x\nP:a\nV:1\n"} {
-		u := Compile([]Repository{{Name: "broken", Text: text}}, "x86_64")
-		if _, err := u.Solve(nil, Options{}); err == nil || !strings.Contains(err.Error(), "repository broken") {
-			t.Errorf("%q: %v", text, err)
-		}
-		if err := u.Encode(&bytes.Buffer{}); err == nil {
-			t.Errorf("%q can be encoded", text)
-		}
 	}
 }

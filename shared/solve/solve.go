@@ -16,13 +16,12 @@ package solve
 
 import "distro.internal/shared/apk"
 
-// A Repository is an index to choose from, parsed or as text. Packages of a repository with a Tag
+// A Repository is an index to choose from. Packages of a repository with a Tag
 // are chosen only for a wanted name@tag and what it depends on.
 type Repository struct {
 	Name  string
 	Tag   string // without "@"; empty: open to all
 	Index *apk.Index
-	Text  string // what apk.ParseIndex reads; of it no more is parsed than what is chosen
 
 	// Unavailable says that the packages are known but can not be had.
 	Unavailable bool

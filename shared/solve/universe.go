@@ -23,8 +23,7 @@ type Universe struct {
 const maxTags = 64
 
 // Compile builds the Universe of some repositories. Earlier repositories are
-// preferred where nothing else decides. A text that is no index shows when the
-// Universe is asked to solve.
+// preferred where nothing else decides.
 func Compile(repositories []Repository, arch apk.Arch) *Universe {
 	c := NewCompiler(arch, size(repositories))
 	for _, r := range repositories {
@@ -50,9 +49,13 @@ func NewCompiler(arch apk.Arch, packages int) *Compiler {
 // Begin adds a repository, and what it holds.
 func (c *Compiler) Begin(r Repository) { c.from = c.u.begin(c.b, r) }
 
-// Add adds whole entries of the index of the repository that was begun last.
-// The text may change afterwards.
-func (c *Compiler) Add(text string) { c.u.addText(c.b, text, c.from) }
+// Add adds entries of the index of the repository that was begun last. They
+// may change afterwards.
+func (c *Compiler) Add(list []apk.Entry) {
+	if err := c.b.addEntries(list, c.from); err != nil && c.u.err == nil {
+		c.u.err = fmt.Errorf("repository %s: %w", c.u.repositories[c.from.repository].Name, err)
+	}
+}
 
 // Merge adds what u holds to the repository that was begun last, as if its
 // index were added, without reading that again. u was compiled from texts.
@@ -136,14 +139,7 @@ func (u *Universe) begin(b *builder, r Repository) detail {
 			b.addPackage(p, from)
 		}
 	}
-	u.addText(b, r.Text, from)
 	return from
-}
-
-func (u *Universe) addText(b *builder, text string, from detail) {
-	if err := b.addText(text, from); err != nil && u.err == nil {
-		u.err = fmt.Errorf("repository %s: %w", u.repositories[from.repository].Name, err)
-	}
 }
 
 // Err returns what is wrong with the repositories, which Solve returns as well.
