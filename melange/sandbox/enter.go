@@ -189,11 +189,14 @@ func (o operation) perform(tree int) error {
 	if err := o.makeTarget(tree); err != nil {
 		return err
 	}
-	return place(tree, o.Target)
+	return cover(tree, o.Target)
 }
 
 func (o operation) directory() error {
 	if err := os.MkdirAll(o.Target, 0o755); err != nil {
+		return err
+	}
+	if err := folder(o.Target); err != nil {
 		return err
 	}
 	return unix.Chmod(o.Target, o.Mode)
@@ -236,7 +239,7 @@ func seal(path string) error {
 	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &attr); err != nil {
 		return os.NewSyscallError("mount_setattr", err)
 	}
-	return place(fd, path)
+	return cover(fd, path)
 }
 
 // mask covers what is at the path with nothing.
@@ -258,7 +261,7 @@ func mask(path string) error {
 		return err
 	}
 	defer unix.Close(fd)
-	return place(fd, path)
+	return cover(fd, path)
 }
 
 func ignoreExisting(err error) error {

@@ -194,10 +194,8 @@ func (g *guest) start(r *run, files []*os.File) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if info, err := os.Stat(r.Dir); err != nil {
+	if err := folder(r.Dir); err != nil {
 		return 0, err
-	} else if !info.IsDir() {
-		return 0, &fs.PathError{Op: "chdir", Path: r.Dir, Err: syscall.ENOTDIR}
 	}
 	attr := &syscall.ProcAttr{Dir: r.Dir, Env: r.Env}
 	who := g.who.orRoot(r.Root)
@@ -334,7 +332,7 @@ func (i identity) ownOpen(f *os.File) error {
 // own changes owners by the names inside, while nothing else runs. What is shown read-only stays whose it is.
 func (g *guest) own(dir string) {
 	var answer reply
-	_, err := os.Lstat(dir)
+	err := folder(dir)
 	if err == nil && !g.who.root() && !g.who.Alias {
 		err = filepath.WalkDir(dir, func(name string, _ fs.DirEntry, err error) error {
 			if err == nil {
@@ -355,7 +353,11 @@ func (g *guest) own(dir string) {
 // tar writes the folder. It is read by its names inside, and nothing else runs that could change them meanwhile.
 func (g *guest) tar(dir string, files []*os.File) {
 	var answer reply
-	tree, err := filetree.Scan(dir, filetree.ScanOptions{Owner: g.owners.of})
+	err := folder(dir)
+	var tree *filetree.Tree
+	if err == nil {
+		tree, err = filetree.Scan(dir, filetree.ScanOptions{Owner: g.owners.of})
+	}
 	if err == nil {
 		err = filetree.WriteTar(files[0], tree)
 	}

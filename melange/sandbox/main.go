@@ -85,15 +85,19 @@ func setup(w *wire) error {
 	return g.serve()
 }
 
-// openFolders keeps hold of folders for when their names are gone.
+// openFolders keeps hold of folders for when their names are gone: each as a mount of its own, to read, from which no way
+// leads up to the rest of the host.
 func openFolders(names []string) ([]*os.File, error) {
 	var folders []*os.File
 	for _, name := range names {
-		f, err := os.OpenFile(name, unix.O_PATH|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return nil, err
+		fd, err := cloneTree(name)
+		if err == nil {
+			err = setAttributes(fd, unix.MOUNT_ATTR_RDONLY)
 		}
-		folders = append(folders, f)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		folders = append(folders, os.NewFile(uintptr(fd), name))
 	}
 	return folders, nil
 }

@@ -1,7 +1,9 @@
 package sandbox
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -25,7 +27,68 @@ func setAttributes(fd int, set uint64) error {
 	return os.NewSyscallError("mount_setattr", unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &attr))
 }
 
-// place puts a detached mount where a path leads.
+// inside opens what a name of the environment leads to, as a place. Commands and layers decide what lies there, so the
+// links of /proc that are more than a path, and lead to whatever this process has open, are not followed; and below the
+// folders that are the sandbox's own there is no link at all, or what is mounted there could be covered afterwards.
+func inside(name string) (int, error) {
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_MAGICLINKS}
+	if ownPlace(name) {
+		how.Resolve |= unix.RESOLVE_NO_SYMLINKS
+	}
+	fd, err := unix.Openat2(unix.AT_FDCWD, name, &how)
+	if err != nil {
+		return -1, &fs.PathError{Op: "open", Path: name, Err: err}
+	}
+	return fd, nil
+}
+
+// ownPlace tells whether a name is one of the sandbox's own folders, or below it.
+func ownPlace(name string) bool {
+	for _, own := range []string{"/proc", "/dev", "/sys"} {
+		if name == own || strings.HasPrefix(name, own+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// folder checks that a name leads to a folder inside. Nothing else runs that could change it before it is used.
+func folder(name string) error {
+	fd, err := inside(name)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	var s unix.Stat_t
+	if err := unix.Fstat(fd, &s); err != nil {
+		return &fs.PathError{Op: "stat", Path: name, Err: err}
+	}
+	if s.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return &fs.PathError{Op: "open", Path: name, Err: unix.ENOTDIR}
+	}
+	return nil
+}
+
+// cover puts a detached mount on what a name of the environment leads to. What the agent reads in /proc is the kernel's:
+// nothing but the sandbox's own lines may cover it.
+func cover(fd int, name string) error {
+	at, err := inside(name)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(at)
+	var s unix.Statfs_t
+	if err := unix.Fstatfs(at, &s); err != nil {
+		return os.NewSyscallError("fstatfs", err)
+	}
+	if s.Type == unix.PROC_SUPER_MAGIC && !ownPlace(name) {
+		return errors.New("a link leads it into /proc")
+	}
+	err = unix.MoveMount(fd, "", at, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+	return os.NewSyscallError("move_mount", err)
+}
+
+// place puts a detached mount where a path of the host leads.
 func place(fd int, path string) error {
 	err := unix.MoveMount(fd, "", unix.AT_FDCWD, path, unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_SYMLINKS)
 	return os.NewSyscallError("move_mount", err)
