@@ -151,7 +151,7 @@ func (p *condition) reference() string {
 		return ""
 	}
 	p.at = ref.end
-	value, ok := p.expander.value(ref.name, p.in, p.text.At, ref.start)
+	value, ok := p.expander.value(ref.name, p.in, p.text, ref.start)
 	p.failed = p.failed || !ok
 	return value
 }

@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"hash"
+	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -26,21 +28,24 @@ type Digests struct {
 
 // Digests works out the plan's digests.
 func (p *Plan) Digests() Digests {
-	var build, metadata, test digester
-	for _, d := range []*digester{&build, &metadata, &test} {
+	d := newDigester()
+	part := func(add func(*digester)) string {
 		d.add("version", digestVersion)
 		d.add("name", p.Name)
 		d.add("arch", string(p.Arch))
+		add(d)
+		return d.sum()
 	}
-	p.addBuild(&build)
-	p.addMetadata(&metadata)
+	return Digests{Build: part(p.addBuild), Package: part(p.addMetadata), Test: part(p.addTests)}
+}
+
+func (p *Plan) addTests(d *digester) {
 	for _, t := range p.Tests {
-		test.add("test", t.Output)
-		test.environment(t.Environment)
-		test.run(t.Sources, t.Steps)
+		d.add("test", t.Output)
+		d.environment(t.Environment)
+		d.run(t.Sources, t.Steps)
 	}
-	test.list("capabilities", append(slices.Clone(p.Capabilities.Add), p.Capabilities.Drop...))
-	return Digests{Build: build.sum(), Package: metadata.sum(), Test: test.sum()}
+	d.list("capabilities", append(slices.Clone(p.Capabilities.Add), p.Capabilities.Drop...))
 }
 
 func (p *Plan) addBuild(d *digester) {
@@ -86,15 +91,42 @@ func (p *Plan) addMetadata(d *digester) {
 }
 
 // digester writes named values with their lengths, so that no two different plans write the same bytes.
-type digester struct{ written []byte }
+type digester struct {
+	hash    hash.Hash
+	written []byte // and not hashed yet
+	keys    []string
+}
 
+// digestAtOnce is how much is gathered: values are short, and a hash likes long ones. Longer ones are not copied.
+const digestAtOnce = 2048
+
+func newDigester() *digester {
+	return &digester{hash: sha256.New(), written: make([]byte, 0, digestAtOnce)}
+}
+
+// sum is the digest of what was written since the last one.
 func (d *digester) sum() string {
-	sum := sha256.Sum256(d.written)
-	return hex.EncodeToString(sum[:])
+	d.flush()
+	sum := hex.EncodeToString(d.hash.Sum(nil))
+	d.hash.Reset()
+	return sum
+}
+
+func (d *digester) flush() {
+	d.hash.Write(d.written)
+	d.written = d.written[:0]
 }
 
 func (d *digester) write(s string) {
+	if len(d.written)+8+len(s) > cap(d.written) {
+		d.flush()
+	}
 	d.written = binary.BigEndian.AppendUint64(d.written, uint64(len(s)))
+	if len(s) > cap(d.written)-len(d.written) {
+		d.flush()
+		io.WriteString(d.hash, s)
+		return
+	}
 	d.written = append(d.written, s...)
 }
 
@@ -116,7 +148,9 @@ func (d *digester) list(name string, values []string) {
 
 func (d *digester) pairs(name string, m map[string]string) {
 	d.number(name, len(m))
-	for _, k := range slices.Sorted(maps.Keys(m)) {
+	d.keys = slices.AppendSeq(d.keys[:0], maps.Keys(m))
+	slices.Sort(d.keys)
+	for _, k := range d.keys {
 		d.add(k, m[k])
 	}
 }
@@ -182,7 +216,7 @@ func (s Source) Digest() string { return digestOf(func(d *digester) { d.source(s
 func (e Environment) Digest() string { return digestOf(func(d *digester) { d.environment(e) }) }
 
 func digestOf(write func(*digester)) string {
-	d := &digester{}
+	d := newDigester()
 	write(d)
 	return d.sum()
 }

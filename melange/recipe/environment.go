@@ -246,7 +246,10 @@ func (p *planner) finish(d draft, needs []wanted, steps []Step) Environment {
 
 // world reads dependencies, sorted, each once.
 func (p *planner) world(list []wanted) []apk.Dependency {
-	var deps []apk.Dependency
+	if len(list) == 0 {
+		return nil
+	}
+	deps := make([]apk.Dependency, 0, len(list))
 	slices.SortStableFunc(list, func(a, b wanted) int { return cmp.Compare(a.text, b.text) })
 	for i, w := range list {
 		if i > 0 && list[i-1].text == w.text {

@@ -20,14 +20,22 @@ type scope struct {
 // use each other in any order, only not in a circle.
 type definition struct {
 	name string
-	text document.String
-	in   *scope // where the text's own references are looked up
+	text *document.String // nil when it was never one
+	in   *scope           // where the text's own references are looked up
 
 	match   *regexp.Regexp // what is replaced in the expanded text; nil for nothing
-	replace document.String
+	replace *document.String
 
 	state state
 	value string
+}
+
+// written is the text; empty when it was never one.
+func (d *definition) written() document.String {
+	if d.text == nil {
+		return document.String{}
+	}
+	return *d.text
 }
 
 type state uint8
@@ -48,7 +56,7 @@ func (s *scope) set(name, value string) {
 
 // define defines a name by text that may hold references, to be looked up in the scope itself.
 func (s *scope) define(name string, text document.String) {
-	s.names[name] = &definition{name: name, text: text, in: s}
+	s.names[name] = &definition{name: name, text: &text, in: s}
 }
 
 func (s *scope) lookup(name string) *definition {
@@ -169,6 +177,7 @@ func (x *expander) substitute(text document.String, in *scope, write func(value 
 		return text.Value, true
 	}
 	var b strings.Builder
+	b.Grow(len(text.Value) + len(text.Value)/4)
 	ok, at := true, 0
 	for {
 		ref, bad, found := nextReference(text.Value, at)
@@ -180,7 +189,7 @@ func (x *expander) substitute(text document.String, in *scope, write func(value 
 			x.errs.Add(text.At(bad.offset), "", "%s", bad.text)
 			return "", false
 		}
-		value, good := x.value(ref.name, in, text.At, ref.start)
+		value, good := x.value(ref.name, in, text, ref.start)
 		if b.Len()+len(value) > maxText {
 			x.errs.Add(text.At(ref.start), "", "with %s the text is longer than %d bytes", ref.name, maxText)
 			return "", false
@@ -193,11 +202,12 @@ func (x *expander) substitute(text document.String, in *scope, write func(value 
 	return b.String(), ok
 }
 
-// value is what a name stands for. The place is only worked out when there is something to say.
-func (x *expander) value(name string, in *scope, at func(offset int) document.Pos, offset int) (string, bool) {
+// value is what a name stands for. The place, at an offset of the text that asks, is only worked out when there is
+// something to say.
+func (x *expander) value(name string, in *scope, by document.String, offset int) (string, bool) {
 	d := in.lookup(name)
 	if d == nil {
-		x.errs.Add(at(offset), document.DidYouMean(name, in.all()), "unknown variable %q", name)
+		x.errs.Add(by.At(offset), document.DidYouMean(name, in.all()), "unknown variable %q", name)
 		return "", false
 	}
 	switch d.state {
@@ -206,7 +216,7 @@ func (x *expander) value(name string, in *scope, at func(offset int) document.Po
 	case broken:
 		return "", false
 	case working:
-		x.errs.Add(at(offset), "", "variable %s is defined by itself: %s", name, x.circle(d))
+		x.errs.Add(by.At(offset), "", "variable %s is defined by itself: %s", name, x.circle(d))
 		return "", false
 	}
 	return x.work(d)
@@ -215,7 +225,7 @@ func (x *expander) value(name string, in *scope, at func(offset int) document.Po
 func (x *expander) work(d *definition) (string, bool) {
 	d.state = working
 	x.stack = append(x.stack, d)
-	value, ok := x.try(d.text, d.in)
+	value, ok := x.try(*d.text, d.in)
 	if ok && d.match != nil {
 		value, ok = x.transform(d, value)
 	}
@@ -231,7 +241,7 @@ func (x *expander) work(d *definition) (string, bool) {
 // transform replaces the matches in a value. The replacement may hold $1 and references; a $ in a reference's value is
 // only that.
 func (x *expander) transform(d *definition, value string) (string, bool) {
-	replace, ok := x.substitute(d.replace, d.in, func(s string) string { return strings.ReplaceAll(s, "$", "$$") })
+	replace, ok := x.substitute(*d.replace, d.in, func(s string) string { return strings.ReplaceAll(s, "$", "$$") })
 	if !ok {
 		return "", false
 	}

@@ -109,6 +109,9 @@ func parsePipeline(file string, data []byte) (*PipelineStep, error) {
 	step := &PipelineStep{Pos: document.Pos{File: file}}
 	var errs document.ErrorList
 	errs.AddError(step.Pos, doc.DecodeKnown(step))
+	for i := range step.Inputs {
+		step.Inputs[i].Value.name = "inputs." + step.Inputs[i].Key.Value
+	}
 	checkSteps(&errs, []PipelineStep{*step})
 	return step, errs.Err()
 }

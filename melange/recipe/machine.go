@@ -20,19 +20,19 @@ func (p *planner) machines(env EnvironmentSection) {
 	if env.Sysroot != nil {
 		build = triplet(p.options.BuildArch, cmp.Or(p.options.Libc, "gnu"))
 	}
-	for name, value := range map[string]string{
-		"host.triplet.gnu":         host,
-		"host.triplet.rust":        rustTriplet(p.options.Arch, libc),
-		"build.triplet.gnu":        build,
-		"cross.triplet.gnu.glibc":  triplet(p.options.Arch, "gnu"),
-		"cross.triplet.gnu.musl":   triplet(p.options.Arch, "musl"),
-		"cross.triplet.rust.glibc": rustTriplet(p.options.Arch, "gnu"),
-		"cross.triplet.rust.musl":  rustTriplet(p.options.Arch, "musl"),
-		"build.arch":               string(p.options.Arch),
-		"build.goarch":             p.options.Arch.Platform(),
-		"build.cross":              strconv.FormatBool(env.Sysroot != nil),
+	for _, m := range [...]struct{ name, value string }{
+		{"host.triplet.gnu", host},
+		{"host.triplet.rust", rustTriplet(p.options.Arch, libc)},
+		{"build.triplet.gnu", build},
+		{"cross.triplet.gnu.glibc", triplet(p.options.Arch, "gnu")},
+		{"cross.triplet.gnu.musl", triplet(p.options.Arch, "musl")},
+		{"cross.triplet.rust.glibc", rustTriplet(p.options.Arch, "gnu")},
+		{"cross.triplet.rust.musl", rustTriplet(p.options.Arch, "musl")},
+		{"build.arch", string(p.options.Arch)},
+		{"build.goarch", p.options.Arch.Platform()},
+		{"build.cross", strconv.FormatBool(env.Sysroot != nil)},
 	} {
-		p.root.set(name, value)
+		p.root.set(m.name, m.value)
 	}
 }
 

@@ -118,7 +118,7 @@ func literal(t document.String, in *scope) document.String {
 		if !found || bad != nil || ref.start > 0 || ref.end < len(t.Value) || def == nil || def.in == nil || def.match != nil {
 			break
 		}
-		t, in = def.text, def.in
+		t, in = def.written(), def.in
 	}
 	return t
 }

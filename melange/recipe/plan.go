@@ -148,7 +148,7 @@ type subject struct {
 	scope    *scope
 	pipeline []PipelineStep
 	test     *TestSection
-	written  Subpackage // the origin has the same fields
+	written  *Subpackage // the origin has the same fields
 }
 
 func (p *planner) plan() {
@@ -166,6 +166,7 @@ func (p *planner) plan() {
 		runner = p.options.BuildArch
 	}
 	var needs []wanted
+	p.Outputs = make([]Output, 0, len(p.packages))
 	for _, s := range p.packages {
 		run := p.steps(s.pipeline, s, online, runner)
 		p.onlyTests(run.steps)
@@ -231,12 +232,11 @@ func (p *planner) define(env EnvironmentSection) {
 
 // force works out all variables, so that a mistake in one is found though nothing uses it.
 func (p *planner) force() {
-	nowhere := func(int) document.Pos { return document.Pos{} }
 	for _, v := range p.recipe.Vars {
-		p.value("vars."+v.Key.Value, p.base, nowhere, 0)
+		p.value("vars."+v.Key.Value, p.base, document.String{}, 0)
 	}
 	for _, t := range p.recipe.VarTransforms {
-		p.value("vars."+t.To.Value, p.base, nowhere, 0)
+		p.value("vars."+t.To.Value, p.base, document.String{}, 0)
 	}
 }
 
@@ -298,7 +298,7 @@ func (p *planner) transforms() {
 		before := p.base
 		p.base = child(before)
 		name := "vars." + t.To.Value
-		p.base.names[name] = &definition{name: name, text: t.From, in: before, match: match, replace: t.Replace}
+		p.base.names[name] = &definition{name: name, text: &t.From, in: before, match: match, replace: &t.Replace}
 	}
 }
 

@@ -113,6 +113,8 @@ type Input struct {
 	Description string
 	Default     document.String
 	Required    bool
+
+	name string // of the variable, when it is a pipeline file's
 }
 
 type Needs struct{ Packages []document.String }

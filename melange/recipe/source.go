@@ -143,7 +143,7 @@ func (d *declaration) at(field string) document.Pos {
 		if !found || bad != nil || def == nil || def.in == nil {
 			break
 		}
-		t, in = def.text, def.in
+		t, in = def.written(), def.in
 	}
 	if t.Pos.File != d.frame.pos.File || t.Value == "" {
 		return d.frame.pos

@@ -72,6 +72,9 @@ func (p *planner) nodes(list []PipelineStep, f frame, r *run) []Node {
 	var nodes []Node
 	for i := range list {
 		if n := &list[i]; p.holds(n.If, f.scope) {
+			if nodes == nil {
+				nodes = make([]Node, 0, len(list)-i)
+			}
 			nodes = append(nodes, p.node(n, p.enter(n, f), r))
 		}
 	}
@@ -191,15 +194,17 @@ func (p *planner) use(n *PipelineStep, f frame, r *run, d *Node) {
 	}
 	f.scope = body
 	f.uses = append(slices.Clip(f.uses), name)
-	root := *def
+	root := def
 	if n.Name.Value != "" {
-		root.Name = n.Name
+		named := *def
+		named.Name = n.Name
+		root = &named
 	}
 	d.Uses, d.With = name, p.given(n, def, f)
 	if !p.holds(root.If, f.scope) {
 		return
 	}
-	in := p.node(&root, p.enter(&root, f), r)
+	in := p.node(root, p.enter(root, f), r)
 	d.Dir, d.Env, d.Steps, d.Sources, d.Nodes = in.Dir, in.Env, in.Steps, in.Sources, in.Nodes
 }
 
@@ -211,7 +216,7 @@ func (p *planner) given(n, def *PipelineStep, f frame) map[string]string {
 	}
 	var with map[string]string
 	for _, in := range def.Inputs {
-		value, ok := p.value("inputs."+in.Key.Value, f.scope, in.Value.Default.At, 0)
+		value, ok := p.value(in.Value.name, f.scope, in.Value.Default, 0)
 		if !ok || value == in.Value.Default.Value {
 			continue
 		}
@@ -229,11 +234,12 @@ func (p *planner) given(n, def *PipelineStep, f frame) map[string]string {
 func (p *planner) inputs(n, def *PipelineStep, caller *scope) (body *scope, ok bool) {
 	body, ok = child(caller), true
 	given := &scope{parent: caller, fallback: body}
-	var names []string
-	for _, in := range def.Inputs {
-		names = append(names, in.Key.Value)
-		d := &definition{name: "inputs." + in.Key.Value, text: in.Value.Default, in: body}
-		if value, ok := n.With.Lookup(in.Key.Value); ok && value.Value != "" {
+	definitions := make([]definition, len(def.Inputs))
+	for i := range def.Inputs {
+		in := &def.Inputs[i]
+		d := &definitions[i]
+		*d = definition{name: in.Value.name, text: &in.Value.Default, in: body}
+		if value := n.with(in.Key.Value); value != nil && value.Value != "" {
 			d.text, d.in = value, given
 		} else if in.Value.Required && d.text.Value == "" {
 			p.errs.Add(n.Uses.Pos, "", "pipeline %s wants the input %q", n.Uses.Value, in.Key.Value)
@@ -242,12 +248,30 @@ func (p *planner) inputs(n, def *PipelineStep, caller *scope) (body *scope, ok b
 		body.names[d.name] = d
 	}
 	for _, w := range n.With {
-		if !slices.Contains(names, w.Key.Value) {
-			p.errs.Add(w.Key.Pos, document.DidYouMean(w.Key.Value, names), "pipeline %s has no input %q", n.Uses.Value, w.Key.Value)
+		if _, ok := def.Inputs.Lookup(w.Key.Value); !ok {
+			p.errs.Add(w.Key.Pos, document.DidYouMean(w.Key.Value, def.inputNames()), "pipeline %s has no input %q", n.Uses.Value, w.Key.Value)
 		}
 	}
-	for _, in := range def.Inputs {
-		p.value("inputs."+in.Key.Value, body, n.Uses.At, 0)
+	for i := range def.Inputs {
+		p.value(def.Inputs[i].Value.name, body, n.Uses, 0)
 	}
 	return body, ok
+}
+
+// with is the text that a step gives for an input; nil for none.
+func (s *PipelineStep) with(input string) *document.String {
+	for i := range s.With {
+		if s.With[i].Key.Value == input {
+			return &s.With[i].Value
+		}
+	}
+	return nil
+}
+
+func (s *PipelineStep) inputNames() []string {
+	names := make([]string, len(s.Inputs))
+	for i, in := range s.Inputs {
+		names[i] = in.Key.Value
+	}
+	return names
 }

@@ -46,7 +46,7 @@ func (p *planner) origin() subject {
 	s := subject{
 		name: p.Name, pos: pkg.Name.Pos, scope: child(p.base),
 		pipeline: p.recipe.Pipeline, test: p.recipe.Test,
-		written: Subpackage{
+		written: &Subpackage{
 			Pos: pkg.Pos, Name: pkg.Name, Dependencies: pkg.Dependencies, Options: pkg.Options, Scriptlets: pkg.Scriptlets,
 			Description: pkg.Description, Annotations: pkg.Annotations, URL: pkg.URL, Commit: pkg.Commit,
 			Checks: pkg.Checks, Setcap: pkg.Setcap,
@@ -90,5 +90,5 @@ func (p *planner) instance(s *Subpackage, in *scope) subject {
 	in.set("context.name", name)
 	in.set("targets.subpkgdir", outputDir(name))
 	in.set("targets.contextdir", outputDir(name))
-	return subject{name: name, pos: s.Name.Pos, scope: in, pipeline: s.Pipeline, test: s.Test, written: *s}
+	return subject{name: name, pos: s.Name.Pos, scope: in, pipeline: s.Pipeline, test: s.Test, written: s}
 }

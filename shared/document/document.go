@@ -118,12 +118,24 @@ type Document struct {
 type source struct {
 	file  string
 	data  []byte
-	ascii bool // characters are bytes
+	ascii bool  // characters are bytes
+	lines []int // where each begins
+}
+
+func newSource(file string, data []byte) *source {
+	s := &source{file: file, data: data, ascii: !slices.ContainsFunc(data, func(c byte) bool { return c >= utf8.RuneSelf })}
+	s.lines = make([]int, 1, 1+bytes.Count(data, []byte("\n")))
+	for at, c := range data {
+		if c == '\n' {
+			s.lines = append(s.lines, at+1)
+		}
+	}
+	return s
 }
 
 // Parse reads one YAML document. The file name is used in positions only.
 func Parse(file string, data []byte) (*Document, error) {
-	doc := &Document{src: &source{file: file, data: data, ascii: !slices.ContainsFunc(data, func(c byte) bool { return c >= utf8.RuneSelf })}}
+	doc := &Document{src: newSource(file, data)}
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var node yaml.Node
 	switch err := dec.Decode(&node); {

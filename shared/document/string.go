@@ -2,6 +2,7 @@ package document
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -97,22 +98,17 @@ func (s *source) line(n int) (string, bool) {
 
 // offset is the byte offset of p, -1 when the file has no such line.
 func (s *source) offset(p Pos) int {
-	at := 0
-	for range p.Line - 1 {
-		i := bytes.IndexByte(s.data[at:], '\n')
-		if i < 0 {
-			return -1
-		}
-		at += i + 1
+	line := max(p.Line-1, 0)
+	if line >= len(s.lines) {
+		return -1
 	}
-	return min(at+max(p.Col-1, 0), len(s.data))
+	return min(s.lines[line]+max(p.Col-1, 0), len(s.data))
 }
 
 func (s *source) posAt(offset int) Pos {
-	before := s.data[:offset]
-	return Pos{
-		File: s.file,
-		Line: bytes.Count(before, []byte("\n")) + 1,
-		Col:  offset - (bytes.LastIndexByte(before, '\n') + 1) + 1,
+	line, begins := slices.BinarySearch(s.lines, offset)
+	if !begins {
+		line-- // the one before the next that begins
 	}
+	return Pos{File: s.file, Line: line + 1, Col: offset - s.lines[line] + 1}
 }

@@ -45,10 +45,10 @@ func licenseRefs(expression string) []string {
 	return refs
 }
 
-func licenseTokens(s string) []string {
-	s = strings.NewReplacer("(", " ( ", ")", " ) ").Replace(s)
-	return strings.Fields(s)
-}
+// apart puts blanks around parentheses.
+var apart = strings.NewReplacer("(", " ( ", ")", " ) ")
+
+func licenseTokens(s string) []string { return strings.Fields(apart.Replace(s)) }
 
 // licenseParser is the grammar of SPDX 2.3, annex D: terms joined by AND and OR, a term being an identifier with an
 // optional exception, or an expression in parentheses.
