@@ -27,14 +27,34 @@ func (w *world) imageBuilder() *apko.Builder {
 	return &apko.Builder{Client: w.client, CAS: w.builder.Store, Tool: "apko"}
 }
 
-// lockImage decides which packages an image is made of, as they are published now.
-func (w *world) lockImage(ctx context.Context, n *graph.Node) (*image.Lock, []repository.Source, error) {
-	sources, err := w.imageSources(ctx, n.Image)
-	if err != nil {
-		return nil, nil, err
+// A chosen image is decided: which packages it is made of, as they are published now, and on which image it is put.
+type chosenImage struct {
+	config  *image.Config
+	lock    *image.Lock
+	sources []repository.Source
+}
+
+func (w *world) chooseImage(ctx context.Context, n *graph.Node) (c chosenImage, err error) {
+	c.config = w.located(n.Image)
+	if c.sources, err = w.imageSources(ctx, c.config); err != nil {
+		return c, err
 	}
-	lock, err := w.imageBuilder().Lock(ctx, n.Image, n.Image.Archs, sources)
-	return lock, sources, err
+	c.lock, err = w.imageBuilder().Lock(ctx, c.config, c.config.Archs, c.sources)
+	return c, err
+}
+
+// located is the image file with its base image where that lies in the workspace.
+func (w *world) located(c *image.Config) *image.Config {
+	base := c.Contents.BaseImage
+	if base == nil {
+		return c
+	}
+	there := *c
+	there.Contents.BaseImage = &image.BaseImage{Image: w.path(base.Image)}
+	if base.APKIndex != "" {
+		there.Contents.BaseImage.APKIndex = w.path(base.APKIndex)
+	}
+	return &there
 }
 
 func (w *world) imageSources(ctx context.Context, c *image.Config) ([]repository.Source, error) {
@@ -77,12 +97,12 @@ func (w *world) haveImage(n *graph.Node, key *cas.Key) (digest string, ok bool, 
 
 func (w *world) surveyImage(ctx context.Context, f *finding) {
 	f.verdict = stale
-	lock, _, err := w.lockImage(ctx, f.node)
+	chosen, err := w.chooseImage(ctx, f.node)
 	if err != nil {
 		f.err = err
 		return
 	}
-	key := imageKey(lock)
+	key := imageKey(chosen.lock)
 	f.changes, f.never = w.changes(f.node.ID, []*cas.Key{key})
 	_, ok, err := w.haveImage(f.node, key)
 	if f.err = err; ok {
@@ -92,11 +112,11 @@ func (w *world) surveyImage(ctx context.Context, f *finding) {
 
 // makeImage assembles an image unless what is locked is assembled already.
 func (m *maker) makeImage(ctx context.Context, n *graph.Node) (run.Outcome, error) {
-	lock, sources, err := m.lockImage(ctx, n)
+	chosen, err := m.chooseImage(ctx, n)
 	if err != nil {
 		return run.Outcome{}, fmt.Errorf("%s: %w", n.File, err)
 	}
-	key := imageKey(lock)
+	key := imageKey(chosen.lock)
 	m.keys.set(n.ID, []*cas.Key{key})
 	digest, ok, err := m.haveImage(n, key)
 	if err != nil {
@@ -106,7 +126,7 @@ func (m *maker) makeImage(ctx context.Context, n *graph.Node) (run.Outcome, erro
 		return run.Outcome{Cached: true, Note: digest}, nil
 	}
 	m.report.Doing(n.ID, "assembling")
-	result, err := m.imageBuilder().Build(ctx, n.Image, lock, sources...)
+	result, err := m.imageBuilder().Build(ctx, chosen.config, chosen.lock, chosen.sources...)
 	if err != nil {
 		return run.Outcome{}, fmt.Errorf("%s: %w", n.File, err)
 	}
@@ -118,7 +138,7 @@ func (m *maker) makeImage(ctx context.Context, n *graph.Node) (run.Outcome, erro
 	if err := result.Index.WriteLayout(ctx, m.out("images", n.Name), tag); err != nil {
 		return run.Outcome{}, err
 	}
-	if err := m.imageDocuments(n, lock, result); err != nil {
+	if err := m.imageDocuments(n, chosen.lock, result); err != nil {
 		return run.Outcome{}, err
 	}
 	if _, err := m.builder.Store.PutBytes(key.Encode()); err != nil {
@@ -142,6 +162,11 @@ func (w *world) portable(lock *image.Lock) *image.Lock {
 	for i := range l.Contents.Packages {
 		p := &l.Contents.Packages[i]
 		p.URL = within(p.URL)
+	}
+	l.Contents.BaseImages = slices.Clone(l.Contents.BaseImages)
+	for i := range l.Contents.BaseImages {
+		b := &l.Contents.BaseImages[i]
+		b.Image = within(b.Image)
 	}
 	return &l
 }

@@ -105,11 +105,27 @@ func (w *world) otherFiles(o *workspaceFlags) []string {
 	for _, n := range w.graph.Nodes() {
 		if n.Kind == graph.Image {
 			files = append(files, w.out("images", n.Name, "index.json"))
+			files = append(files, w.baseFiles(n)...)
 		}
 	}
 	for i, name := range files {
 		if abs, err := filepath.Abs(name); err == nil && filepath.IsAbs(name) {
 			files[i] = abs
+		}
+	}
+	return files
+}
+
+// baseFiles are those that tell of the image that an image is put on: its layers cannot change without them.
+func (w *world) baseFiles(n *graph.Node) []string {
+	base := w.located(n.Image).Contents.BaseImage
+	if base == nil {
+		return nil
+	}
+	files := []string{filepath.Join(base.ImageDir(), "index.json")}
+	for _, arch := range n.Image.Archs {
+		if installed := base.InstalledFile(arch); installed != "" {
+			files = append(files, installed)
 		}
 	}
 	return files

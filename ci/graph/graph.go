@@ -43,6 +43,7 @@ type Node struct {
 	File     string // recipe or image file
 	Arch     apk.Arch
 	Image    *image.Config
+	Base     string // the image of the workspace that this one is put on, by ID
 	*Outline        // of a packages node and its test
 	Needs    []Edge // by To, then Class, then Via
 	Seeds    []Edge // what would close a cycle, and is taken from other repositories instead; likewise
@@ -61,6 +62,7 @@ const (
 	Link     Class = "link"     // is in the sysroot of a cross build
 	Runtime  Class = "runtime"  // needed by something that the environment or image names
 	Contents Class = "contents" // is in the image
+	Base     Class = "base"     // is what the image is put on
 	Trial    Class = "test"     // is in the environment of a test
 )
 
@@ -304,6 +306,9 @@ type lead struct {
 }
 
 func newMakers(nodes []*Node) (*makers, error) {
+	if err := checkBases(nodes); err != nil {
+		return nil, err
+	}
 	m := &makers{named: map[subject][]*maker{}, offered: map[subject][]*maker{}, worlds: map[*Node][]apk.Dependency{}}
 	for _, n := range nodes {
 		if n.Kind == Image {
@@ -321,6 +326,28 @@ func newMakers(nodes []*Node) (*makers, error) {
 		}
 	}
 	return m, nil
+}
+
+// checkBases refuses images on images that nothing makes, or that are put on themselves.
+func checkBases(nodes []*Node) error {
+	images := map[string]*Node{}
+	for _, n := range nodes {
+		if n.Kind == Image {
+			images[n.ID] = n
+		}
+	}
+	for _, n := range nodes {
+		seen := []string{n.ID}
+		for at := n; at.Base != ""; at = images[at.Base] {
+			if images[at.Base] == nil {
+				return fmt.Errorf("%s: the base image %s is made by no image file", at.File, at.Image.Contents.BaseImage.Image)
+			}
+			if seen = append(seen, at.Base); slices.Contains(seen[:len(seen)-1], at.Base) {
+				return fmt.Errorf("images are put on one another: %s", strings.Join(seen, " -> "))
+			}
+		}
+	}
+	return nil
 }
 
 func (m *makers) add(n *Node, o *Output) error {
@@ -380,6 +407,9 @@ func (m *makers) connect(n *Node, cut func(*Node) bool) {
 	case Image:
 		for _, arch := range n.Image.Archs {
 			c.want(arch, m.worlds[n], Contents)
+		}
+		if n.Base != "" {
+			c.needs = append(c.needs, Edge{n.Base, Base, n.Image.Contents.BaseImage.Image})
 		}
 	}
 	n.Needs, n.Seeds = sortEdges(c.needs), sortEdges(c.seeds)

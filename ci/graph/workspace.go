@@ -253,23 +253,44 @@ func (l *loader) image(trail *inputs.Trail, file string) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	if base := config.Contents.BaseImage; base != nil {
-		return nil, fmt.Errorf("%s: what is put on a base image (%s) is not planned here: build it with apko", file, base.Image)
-	}
 	if len(config.Archs) == 0 {
 		for _, a := range l.config.Archs {
 			config.Archs = append(config.Archs, apk.Arch(a))
 		}
 	}
 	name := strings.TrimSuffix(filepath.Base(file), ".yaml")
-	return &Node{ID: "image/" + name, Kind: Image, Name: name, File: file, Image: config}, nil
+	n := &Node{ID: imageID(name), Kind: Image, Name: name, File: file, Image: config}
+	if base := config.Contents.BaseImage; base != nil {
+		n.Base = l.baseID(base.Image)
+	}
+	return n, nil
+}
+
+func imageID(name string) string { return "image/" + name }
+
+// baseID is the image of the workspace that will lie in the folder; "" when it is another folder, of somebody else's.
+func (l *loader) baseID(folder string) string {
+	if filepath.IsAbs(folder) {
+		if rel, err := filepath.Rel(l.dir, folder); err == nil {
+			folder = rel
+		}
+	}
+	in, name := filepath.Split(filepath.Clean(folder))
+	if filepath.Clean(in) != filepath.Join(l.config.Output, "images") {
+		return ""
+	}
+	return imageID(name)
 }
 
 // Definition is a digest of what the node's own files say, as far as it
 // matters: what a branch changed has another definition than before.
 func (n *Node) Definition() (string, error) {
 	if n.Kind == Image {
-		return n.Image.Digest()
+		digest, err := n.Image.Digest()
+		if base := n.Image.Contents.BaseImage; base != nil {
+			digest += " " + base.Image
+		}
+		return digest, err
 	}
 	h := sha256.New()
 	fmt.Fprintf(h, "%s %s\n", n.Digests.Build, n.Digests.Package)
