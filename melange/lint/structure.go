@@ -452,20 +452,11 @@ func (s Structure) libraries(more string) map[string]bool {
 // neededLibraries are those that a program or library names; of any other file there are none. A program that says itself
 // where its libraries are is believed.
 func neededLibraries(e *filetree.Entry) ([]string, error) {
-	if e.Size < 64 {
-		return nil, nil
-	}
-	data, err := readHead(e, len(elf.ELFMAG))
-	if err != nil || string(data) != elf.ELFMAG {
+	f, done, err := openObject(e)
+	if f == nil || err != nil {
 		return nil, err
 	}
-	if data, err = readAll(e); err != nil {
-		return nil, err
-	}
-	f, err := elf.NewFile(bytes.NewReader(data))
-	if err != nil {
-		return nil, nil
-	}
+	defer done()
 	for _, tag := range []elf.DynTag{elf.DT_RUNPATH, elf.DT_RPATH} {
 		if paths, err := f.DynString(tag); err == nil && len(paths) > 0 {
 			return nil, nil
@@ -492,7 +483,13 @@ func readHead(e *filetree.Entry, n int) ([]byte, error) {
 	return head, err
 }
 
+// maxText bounds what is read as a whole.
+const maxText = 64 << 20
+
 func readAll(e *filetree.Entry) ([]byte, error) {
+	if e.Size > maxText {
+		return nil, fmt.Errorf("%s has %d bytes, more than any such file", e.Path, e.Size)
+	}
 	r, err := e.Open()
 	if err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"distro.internal/shared/elfobject"
 	"distro.internal/shared/filetree"
 )
 
@@ -23,7 +24,7 @@ var driverObjects = regexp.MustCompile(`^lib(cuda|cudadebugger|nvcuvid|nvoptix|v
 // object records what an ELF file at the given path needs and offers. A file
 // that starts like an ELF file and is none (a test fixture, say) says nothing.
 func (s *scanner) object(name string, f *file) error {
-	o, err := elf.NewFile(f)
+	o, err := elfobject.Open(f)
 	if err != nil {
 		return nil
 	}
@@ -113,7 +114,7 @@ func sonamesOf(t *filetree.Tree, e *filetree.Entry) ([]string, error) {
 		return nil, err
 	}
 	defer f.Close()
-	o, err := elf.NewFile(f)
+	o, err := elfobject.Open(f)
 	if err != nil {
 		return nil, nil
 	}

@@ -194,6 +194,22 @@ func object(attributes []string) []byte {
 	return out.Bytes()
 }
 
+// TestVariableBomb: lines of a pkg-config file that double each other end the scan, not the machine.
+func TestVariableBomb(t *testing.T) {
+	text := "v0=" + strings.Repeat("x", 100) + "\n"
+	for i := range 60 {
+		text += fmt.Sprintf("v%d=${v%d}${v%d}\n", i+1, i, i)
+	}
+	tree := filetree.New()
+	if err := tree.Put(filetree.Entry{Path: "x.pc", Mode: 0o644, Size: int64(len(text)), Open: filetree.Bytes([]byte(text))}); err != nil {
+		t.Fatal(err)
+	}
+	p := Package{Name: "bomb", Tree: tree}
+	if _, err := Scan(Input{Package: p, Siblings: []Package{p}}); err == nil || !strings.Contains(err.Error(), "v10: a value of more than 65536 bytes") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestModuleNames(t *testing.T) {
 	for list, want := range map[string]string{
 		"":                           "",

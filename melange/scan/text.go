@@ -3,6 +3,7 @@ package scan
 import (
 	"bufio"
 	"bytes"
+	"fmt"
 	"path"
 	"regexp"
 	"slices"
@@ -58,9 +59,10 @@ func parseModule(f *file) (module, error) {
 			continue
 		}
 		key := strings.TrimSpace(line[:i])
-		value := variable.ReplaceAllStringFunc(strings.TrimSpace(line[i+1:]), func(v string) string {
-			return vars[v[2:len(v)-1]]
-		})
+		value, err := expand(strings.TrimSpace(line[i+1:]), vars)
+		if err != nil {
+			return m, fmt.Errorf("%s: %w", key, err)
+		}
 		if line[i] == '=' {
 			vars[key] = value
 			continue
@@ -73,6 +75,20 @@ func parseModule(f *file) (module, error) {
 		}
 	}
 	return m, lines.Err()
+}
+
+// maxValue is longer than pkg-config takes: a few lines could name each other to the end of all memory.
+const maxValue = 1 << 16
+
+func expand(value string, vars map[string]string) (string, error) {
+	size := len(value)
+	for _, v := range variable.FindAllString(value, -1) {
+		size += len(vars[v[2:len(v)-1]])
+	}
+	if size > maxValue {
+		return "", fmt.Errorf("a value of more than %d bytes", maxValue)
+	}
+	return variable.ReplaceAllStringFunc(value, func(v string) string { return vars[v[2:len(v)-1]] }), nil
 }
 
 // moduleNames takes the names out of "a >= 1.2, b c = 3".

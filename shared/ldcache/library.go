@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"strings"
+
+	"distro.internal/shared/elfobject"
 )
 
 // Library is what a cache says of a shared library, apart from where it is.
@@ -29,7 +31,7 @@ func IsLibraryName(base string) bool {
 
 // ReadLibrary reads what a file says of itself.
 func ReadLibrary(r io.ReaderAt) (Library, error) {
-	f, err := elf.NewFile(r)
+	f, err := elfobject.Open(r)
 	if err != nil || f.Type != elf.ET_DYN {
 		return Library{}, ErrNoLibrary
 	}
