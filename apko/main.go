@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"distro.internal/shared/console"
+	"distro.internal/shared/document"
 )
 
 // version is what this release is called. Registries are told; no image is.
@@ -45,5 +46,5 @@ func (m *machine) program(args ...string) console.Program {
 		m.build(), m.publish(), m.verify(), m.buildMinirootfs(), m.buildCPIO(), m.lock(),
 		m.showPackages(), m.showConfig(), m.dot(), m.why(), m.login(), m.clean(),
 	)
-	return console.Program{Root: root, Args: args, Out: m.out, Err: m.err}
+	return console.Program{Root: root, Args: args, Out: m.out, Err: m.err, Suggest: document.DidYouMean}
 }

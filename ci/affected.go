@@ -195,7 +195,9 @@ func compare(old, now *graph.Graph, d definition) ([]effect, error) {
 // base of HEAD and a revision, below to.
 func checkout(dir, revision, to string) error {
 	repo, err := git.PlainOpenWithOptions(dir, &git.PlainOpenOptions{DetectDotGit: true})
-	if err != nil {
+	if errors.Is(err, git.ErrRepositoryNotExists) {
+		return fmt.Errorf("no git repository is in %s, or above it", dir)
+	} else if err != nil {
 		return err
 	}
 	commit, err := mergeBase(repo, revision)
@@ -225,7 +227,9 @@ func checkout(dir, revision, to string) error {
 func mergeBase(repo *git.Repository, revision string) (*object.Commit, error) {
 	resolve := func(name string) (*object.Commit, error) {
 		hash, err := repo.ResolveRevision(plumbing.Revision(name))
-		if err != nil {
+		if errors.Is(err, plumbing.ErrReferenceNotFound) {
+			return nil, fmt.Errorf("git knows no branch or commit %s%s", name, remedy(repo, name))
+		} else if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		return repo.CommitObject(*hash)
@@ -239,6 +243,9 @@ func mergeBase(repo *git.Repository, revision string) (*object.Commit, error) {
 		return nil, err
 	}
 	bases, err := head.MergeBase(other)
+	if isShallow(repo) && (err != nil || len(bases) == 0) {
+		return nil, errors.New("this clone has not the history back to where HEAD left it: git fetch --unshallow")
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -246,6 +253,29 @@ func mergeBase(repo *git.Repository, revision string) (*object.Commit, error) {
 		return nil, errors.New("it has no commit in common with HEAD")
 	}
 	return bases[0], nil
+}
+
+// remedy is what may help where git knows a branch by another name, or has left it out: as it is in the clones of CI.
+func remedy(repo *git.Repository, name string) string {
+	remotes, err := repo.Remotes()
+	if err != nil {
+		return ""
+	}
+	for _, r := range remotes {
+		there := r.Config().Name + "/" + name
+		if _, err := repo.ResolveRevision(plumbing.Revision(there)); err == nil {
+			return fmt.Sprintf(" (but %s)", there)
+		}
+	}
+	if isShallow(repo) {
+		return " (the clone is shallow: git fetch --unshallow, and git fetch that branch)"
+	}
+	return ""
+}
+
+func isShallow(repo *git.Repository) bool {
+	shallow, err := repo.Storer.Shallow()
+	return err == nil && len(shallow) > 0
 }
 
 func writeBlob(f *object.File, name string) error {

@@ -87,6 +87,9 @@ then, and what was finished is kept for the next run.`,
 // make runs the actions that choose chooses of the prepared workspace; then says
 // what there is to say when all went well.
 func (w *world) make(ctx context.Context, s surroundings, o *workspaceFlags, r runFlags, choose func(*maker) ([]run.Node, error), then func(*maker)) error {
+	if r.jobs < 1 {
+		return fmt.Errorf("--jobs wants 1 or more, found %d", r.jobs)
+	}
 	unlock, err := w.lock()
 	if err != nil {
 		return err

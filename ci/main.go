@@ -17,6 +17,7 @@ import (
 	"distro.internal/melange/plugin"
 	"distro.internal/melange/sandbox"
 	"distro.internal/shared/console"
+	"distro.internal/shared/document"
 	"distro.internal/shared/repository"
 )
 
@@ -64,6 +65,7 @@ func execute(ctx context.Context, s surroundings, args []string) int {
 	return console.Program{
 		Root: root, Args: args, Out: s.stdout, Err: s.stderr,
 		Interrupted: "interrupted; what was finished is kept", Told: run.ErrFailed,
+		Suggest: document.DidYouMean,
 	}.Run(ctx)
 }
 
@@ -76,7 +78,7 @@ type workspaceFlags struct {
 }
 
 func (o *workspaceFlags) register(f *pflag.FlagSet, s surroundings) {
-	f.StringVarP(&o.dir, "workspace", "C", ".", "folder of the workspace")
+	f.StringVarP(&o.dir, "workspace", "C", "", "folder of the workspace; when empty this one, or the nearest above it that has --config")
 	f.StringVar(&o.file, "config", "ci/world.yaml", "what the workspace consists of, relative to it")
 	f.StringVar(&o.cache, "cache-dir", s.cache, "folder for sources, unpacked packages and results")
 	f.StringVar(&o.key, "signing-key", filepath.Join(s.config, "distro.rsa"), "private key to sign with; made when it is not there")

@@ -66,7 +66,7 @@ type external struct {
 
 // openWorld reads the workspace. Nothing is written yet.
 func openWorld(s surroundings, o *workspaceFlags) (*world, error) {
-	dir, err := filepath.Abs(o.dir)
+	dir, err := o.workspace()
 	if err != nil {
 		return nil, err
 	}
@@ -115,6 +115,22 @@ func openWorld(s surroundings, o *workspaceFlags) (*world, error) {
 		return nil, fmt.Errorf("%s: %w", o.file, err)
 	}
 	return w, nil
+}
+
+// workspace is the folder that is named; or, as for git, the nearest one from here upwards that is a workspace.
+func (o *workspaceFlags) workspace() (string, error) {
+	dir, err := filepath.Abs(o.dir)
+	if err != nil || o.dir != "" {
+		return dir, err
+	}
+	for at := dir; ; at = filepath.Dir(at) {
+		if _, err := os.Stat(filepath.Join(at, o.file)); err == nil {
+			return at, nil
+		}
+		if at == filepath.Dir(at) {
+			return "", fmt.Errorf("no workspace is here: %s is neither in %s nor in a folder above it (-C names the workspace)", o.file, dir)
+		}
+	}
 }
 
 // stepLimits are the builder's own, but for what the workspace says.
@@ -189,12 +205,25 @@ func (w *world) find(words []string) ([]*graph.Node, error) {
 	var nodes []*graph.Node
 	for _, word := range words {
 		found := w.graph.Find(word)
+		if file, ok := w.fileName(word); ok && len(found) == 0 {
+			found = w.graph.Find(file)
+		}
 		if len(found) == 0 {
 			return nil, unknownWord(word, w.graph.Words())
 		}
 		nodes = append(nodes, found...)
 	}
 	return nodes, nil
+}
+
+// fileName is what the workspace calls a file that is named from the folder that the user is in.
+func (w *world) fileName(word string) (string, bool) {
+	abs, err := filepath.Abs(word)
+	if err != nil {
+		return "", false
+	}
+	rel, err := filepath.Rel(w.dir, abs)
+	return filepath.ToSlash(rel), err == nil && filepath.IsLocal(rel)
 }
 
 // job decides the environment of a packages node, whose ancestors are all made.

@@ -1,17 +1,5 @@
 package main
 
-import (
-	"errors"
-	"fmt"
-	"slices"
-	"strings"
-
-	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
-
-	"distro.internal/shared/document"
-)
-
 // elsewhere tells what is there in place of flags that other melanges have, and that Makefiles of distributions give.
 var elsewhere = map[string]string{
 	"runner":               "there is one sandbox, which needs no other program: leave it out",
@@ -35,38 +23,4 @@ var elsewhere = map[string]string{
 	"comments":             "they are printed unless --diff is given",
 	"diff":                 "differences are printed in any case",
 	"log-policy":           "--log-level",
-}
-
-// flagError says of a flag that is not known what could be meant.
-func flagError(c *cobra.Command, err error) error {
-	var unknown *pflag.NotExistError
-	if !errors.As(err, &unknown) || unknown.GetSpecifiedShortnames() != "" {
-		return err
-	}
-	name := unknown.GetSpecifiedName()
-	if what, ok := elsewhere[name]; ok {
-		return fmt.Errorf("%s has no --%s: %s", c.CommandPath(), name, what)
-	}
-	var own []string
-	c.Flags().VisitAll(func(f *pflag.Flag) { own = append(own, f.Name) })
-	hint := document.DidYouMean(name, own)
-	if others := commandsWith(c, name); hint == "" && len(others) > 0 {
-		hint = "it is one of " + strings.Join(others, ", ")
-	}
-	if hint == "" {
-		hint = "--help tells which there are"
-	}
-	return fmt.Errorf("%s has no --%s (%s)", c.CommandPath(), name, hint)
-}
-
-// commandsWith are the other commands that have a flag.
-func commandsWith(c *cobra.Command, name string) []string {
-	var names []string
-	for _, other := range c.Root().Commands() {
-		if other != c && other.Flags().Lookup(name) != nil {
-			names = append(names, "melange "+other.Name())
-		}
-	}
-	slices.Sort(names)
-	return names
 }

@@ -15,6 +15,7 @@ import (
 	"distro.internal/melange/plugin"
 	"distro.internal/melange/sandbox"
 	"distro.internal/shared/console"
+	"distro.internal/shared/document"
 	"distro.internal/shared/repository"
 )
 
@@ -62,6 +63,8 @@ func run(ctx context.Context, s surroundings, args []string) int {
 	} {
 		root.AddCommand(command(s))
 	}
-	root.SetFlagErrorFunc(flagError)
-	return console.Program{Root: root, Args: args, Out: s.stdout, Err: s.stderr}.Run(ctx)
+	return console.Program{
+		Root: root, Args: args, Out: s.stdout, Err: s.stderr,
+		Suggest: document.DidYouMean, Elsewhere: elsewhere,
+	}.Run(ctx)
 }

@@ -178,15 +178,15 @@ func (g *Graph) reach(from []*Node, next func(*Node) []*Node) []*Node {
 	return slices.DeleteFunc(slices.Clone(g.order), func(n *Node) bool { return !seen[n] })
 }
 
-// Find lists the nodes that a word means: an ID, a recipe's or image's name, or
-// the name of a package that a recipe makes.
+// Find lists the nodes that a word means: an ID, a recipe's or image's name, the
+// name of a package that a recipe makes, or the path of a file in the workspace.
 func (g *Graph) Find(word string) []*Node {
 	if n, ok := g.byID[word]; ok {
 		return []*Node{n}
 	}
 	var found []*Node
 	for _, n := range g.order {
-		if n.Name == word || n.makes(word) {
+		if n.Name == word || n.File == word || n.makes(word) {
 			found = append(found, n)
 		}
 	}
@@ -197,7 +197,7 @@ func (g *Graph) Find(word string) []*Node {
 func (g *Graph) Words() []string {
 	var words []string
 	for _, n := range g.order {
-		words = append(words, n.ID, n.Name)
+		words = append(words, n.ID, n.Name, n.File)
 		if n.Outline != nil {
 			for _, o := range n.Outputs {
 				words = append(words, o.Name)

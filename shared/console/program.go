@@ -22,6 +22,11 @@ type Program struct {
 
 	Interrupted string // said when a signal ended it; empty: "interrupted"
 	Told        error  // the cause of a failure of which all was said: nothing more is
+
+	// Suggest says which of the known words a mistyped one may be, or nothing; Elsewhere what is there in place of
+	// flags that people look for.
+	Suggest   func(word string, known []string) string
+	Elsewhere map[string]string
 }
 
 // Ended is how something ended that was run for the user: its exit code is the program's own.
@@ -70,6 +75,8 @@ func (p Program) complete() {
 	if p.Args != nil {
 		root.SetArgs(p.Args)
 	}
+	root.SetFlagErrorFunc(p.flagError)
+	countArguments(root)
 	var level string
 	root.PersistentFlags().StringVar(&level, "log-level", "warn", "what is logged on stderr: debug, info, warn, error")
 	before := root.PersistentPreRunE

@@ -526,7 +526,7 @@ func (r *Repository) rollback(ctx context.Context, n int) (Generation, error) {
 	base, err := r.generation(n)
 	if errors.Is(err, fs.ErrNotExist) {
 		numbers, _ := r.numbers()
-		return Generation{}, fmt.Errorf("%w among those that are kept: %d", fs.ErrNotExist, numbers)
+		return Generation{}, fmt.Errorf("it is not kept: there are %s", strings.Trim(fmt.Sprint(numbers), "[]"))
 	} else if err != nil {
 		return Generation{}, err
 	}
