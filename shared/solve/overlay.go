@@ -9,17 +9,25 @@ import (
 // so its cost depends on the new entries and not on the size of the base.
 // Names that only the overlay has are listed as if they had been read last.
 
-// overlay ends a table that has a base.
-func (b *builder) overlay() *table {
+// overlay ends a table that has a base, of which it also hides the packages of some names.
+func (b *builder) overlay(without []string) *table {
 	over := b.done()
 	t := over.base
 	gone := map[int32]bool{}
-	for i := range over.details {
-		for _, r := range t.candidates.of(entry{over, int32(i)}.nameID()) {
+	hide := func(name int32) {
+		for _, r := range t.candidates.of(name) {
 			if r.provide < 0 && !gone[r.entry] {
 				gone[r.entry] = true
 				over.gone = append(over.gone, r.entry)
 			}
+		}
+	}
+	for i := range over.details {
+		hide(entry{over, int32(i)}.nameID())
+	}
+	for _, name := range without {
+		if id, ok := t.id(name); ok {
+			hide(id)
 		}
 	}
 	patch := map[int32][]ref{}

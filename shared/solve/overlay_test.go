@@ -2,6 +2,7 @@ package solve
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 
@@ -15,8 +16,10 @@ func TestOverlay(t *testing.T) {
 		l := draw(seed + 1<<20)
 		base := l.repositories()
 		first, second := Repository{Index: l.index()}, Repository{Index: l.index()}
-		over := Compile(base, "x86_64").Overlay(first).Overlay(second)
-		flat := Compile(append([]Repository{second, without(first, second)}, withoutAll(base, first, second)...), "x86_64")
+		gone := l.index() // of its packages only the names count
+		over := Compile(base, "x86_64").Overlay(first).Overlay(second, namesOf(gone)...)
+		rest := append([]Repository{without(first, second)}, withoutAll(base, first, second)...)
+		flat := Compile(append([]Repository{second}, withoutAll(rest, Repository{Index: gone})...), "x86_64")
 		for range 4 {
 			world := l.world(base)
 			s, err := over.Solve(world, Options{})
@@ -28,9 +31,39 @@ func TestOverlay(t *testing.T) {
 				if got, want := over.Providers(d), flat.Providers(d); !slices.Equal(got, want) {
 					t.Fatalf("seed %d: providers of %s: %d, want %d", seed, d, len(got), len(want))
 				}
+				if got, want := over.Dependents(d.Name), dependents(d.Name, second, rest, gone); !slices.Equal(got, want) {
+					t.Fatalf("seed %d: dependents of %s: %v, want %v", seed, d.Name, got, want)
+				}
 			}
 		}
 	}
+}
+
+func namesOf(x *apk.Index) []string {
+	var names []string
+	for _, p := range x.Packages {
+		names = append(names, p.Name)
+	}
+	return names
+}
+
+// dependents reads all that is left and notes who depends on a name.
+func dependents(name string, second Repository, rest []Repository, gone *apk.Index) []*apk.Package {
+	newest := map[string]*apk.Package{}
+	for _, r := range append([]Repository{second}, withoutAll(rest, Repository{Index: gone})...) {
+		for _, p := range r.Index.Packages {
+			if n := newest[p.Name]; fitFor(p, "x86_64") && (n == nil || apk.Compare(p.Version, n.Version) > 0) {
+				newest[p.Name] = p
+			}
+		}
+	}
+	var list []*apk.Package
+	for _, n := range slices.Sorted(maps.Keys(newest)) {
+		if slices.ContainsFunc(newest[n].Depends, func(d apk.Dependency) bool { return d.Name == name && !d.Conflict }) {
+			list = append(list, newest[n])
+		}
+	}
+	return list
 }
 
 func render(s *Solution, err error) string {

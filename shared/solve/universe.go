@@ -74,8 +74,9 @@ func (c *Compiler) Universe() *Universe {
 
 // Overlay returns u with one more repository on top. Its packages hide those
 // of u that have the same name, whatever their versions, and are preferred
-// where nothing else decides. It costs as much as compiling r alone.
-func (u *Universe) Overlay(r Repository) *Universe {
+// where nothing else decides. It costs as much as compiling r alone. Packages
+// of the names in without are hidden as well.
+func (u *Universe) Overlay(r Repository, without ...string) *Universe {
 	over := *u
 	list := []Repository{r}
 	b := newBuilder(u.table, u.arch, size(list))
@@ -83,7 +84,7 @@ func (u *Universe) Overlay(r Repository) *Universe {
 	for i := range b.details {
 		b.details[i].standing = -b.details[i].repository
 	}
-	over.table = b.overlay()
+	over.table = b.overlay(without)
 	return &over
 }
 
