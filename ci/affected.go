@@ -93,6 +93,15 @@ func (f sinceFlag) words(ctx context.Context, w *world, o *workspaceFlags, d def
 const gone = "gone"
 
 func (w *world) affected(ctx context.Context, o *workspaceFlags, base string, d definition) ([]effect, error) {
+	old, err := w.graphAt(ctx, o, base)
+	if err != nil {
+		return nil, err
+	}
+	return compare(old, w.graph, d)
+}
+
+// graphAt is the graph where the branch began. The present one is read as well if it is not yet.
+func (w *world) graphAt(ctx context.Context, o *workspaceFlags, base string) (*graph.Graph, error) {
 	if w.graph == nil {
 		if err := w.load(ctx); err != nil {
 			return nil, err
@@ -117,7 +126,7 @@ func (w *world) affected(ctx context.Context, o *workspaceFlags, base string, d 
 	if err != nil {
 		return nil, fmt.Errorf("reading the workspace at %s: %w", base, err)
 	}
-	return compare(old, w.graph, d)
+	return old, nil
 }
 
 // lendKeys gives another state of the workspace the public keys that a run puts

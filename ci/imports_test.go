@@ -44,9 +44,10 @@ var mayImport = map[string]string{
 	"ci":                      "shared melange apko ci pipelines",
 	"ci/record":               "shared/atomicfile",
 	"ci/inputs":               "ci/record",
-	"ci/graph":                "shared melange/recipe apko/image pipelines ci/inputs ci/record",
+	"ci/graph":                "shared melange/recipe apko/image pipelines ci/inputs ci/record ci/policy",
+	"ci/policy":               "shared ci/record",
 	"ci/run":                  "",
-	"ci/report":               "shared/console shared/atomicfile ci/run",
+	"ci/report":               "shared/console shared/atomicfile ci/run ci/policy",
 	"ci/stage0":               "shared melange/source",
 }
 
@@ -55,6 +56,7 @@ var onlyIn = map[string]string{
 	"github.com/google/go-containerregistry": "apko/oci",
 	"go.yaml.in/yaml":                        "shared/document",
 	"github.com/tetratelabs/wazero":          "melange/plugin",
+	"github.com/github/go-spdx":              "ci/policy",
 }
 
 const prefix = "distro.internal/"

@@ -49,7 +49,7 @@ func main() {
 }
 
 // execute returns the exit code: 0; 1 after a message; 2 when nodes failed,
-// each of which has told its story.
+// each of which has told its story, or a change was found to have errors.
 func execute(ctx context.Context, s surroundings, args []string) int {
 	var o workspaceFlags
 	root := &cobra.Command{
@@ -58,7 +58,7 @@ func execute(ctx context.Context, s surroundings, args []string) int {
 	}
 	o.register(root.PersistentFlags(), s)
 	for _, command := range []func(surroundings, *workspaceFlags) *cobra.Command{
-		affectedCommand, buildCommand, gcCommand, generationsCommand, graphCommand, planCommand, stage0Command, testCommand, verifyCommand, whyCommand,
+		affectedCommand, buildCommand, checkCommand, gcCommand, generationsCommand, graphCommand, planCommand, stage0Command, testCommand, verifyCommand, whyCommand,
 	} {
 		root.AddCommand(command(s, &o))
 	}

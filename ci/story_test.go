@@ -152,6 +152,7 @@ var storyCommands = map[string]func(ts *testscript.TestScript, neg bool, args []
 	"flip":      flip,
 	"hostonly":  hostOnly,
 	"listen":    listen,
+	"linked":    linked,
 	"remember":  remember,
 	"strange":   strange,
 	"strays":    strays,

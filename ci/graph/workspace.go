@@ -14,6 +14,7 @@ import (
 
 	"distro.internal/apko/image"
 	"distro.internal/ci/inputs"
+	"distro.internal/ci/policy"
 	"distro.internal/melange/recipe"
 	"distro.internal/pipelines"
 	"distro.internal/shared/apk"
@@ -43,6 +44,7 @@ type Config struct {
 	Limits  Limits
 	Lint    Lint
 	Network NetworkPolicy
+	Check   policy.Config // of changes
 }
 
 // NetworkPolicy is which steps may talk to the network: "asked", those that ask for it; "never", to ask is a mistake; or
@@ -124,7 +126,7 @@ func ReadConfig(file string) (Config, error) {
 		c.Archs = []string{string(apk.HostArch())}
 	}
 	c.BuildArch = cmp.Or(c.BuildArch, string(apk.HostArch()))
-	return c, c.Network.check()
+	return c, errors.Join(c.Network.check(), c.Check.Verify())
 }
 
 // Load reads all recipes and image files of the workspace in dir, and connects them.

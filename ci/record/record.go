@@ -73,6 +73,9 @@ func (w *Writer) Digest() string {
 	return hex.EncodeToString(sum[:])
 }
 
+// Encoded is all that was written, for a Reader.
+func (w *Writer) Encoded() []byte { return w.b }
+
 // Append adds what another has written.
 func (w *Writer) Append(other *Writer) { w.b = append(w.b, other.b...) }
 

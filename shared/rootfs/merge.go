@@ -213,7 +213,7 @@ func (m *merged) add(i, file int) (*Clash, error) {
 		return m.clash(name, e.Path, i, kind(&e)), nil
 	}
 	first := m.files[e.Path]
-	takes, ok := takesFile(m.packages[i].Package, m.packages[first.Package].Package)
+	takes, ok := TakesFile(m.packages[i].Package, m.packages[first.Package].Package)
 	if !ok && !m.same(first, at) {
 		return m.clash(name, e.Path, i, ""), nil
 	}
@@ -261,9 +261,9 @@ func (m *merged) put(at Origin, e filetree.Entry, name string) error {
 	return nil
 }
 
-// takesFile reports whether, of a file that both have, the one of next takes the place of that of owner, which
+// TakesFile reports whether, of a file that both have, the one of next takes the place of that of owner, which
 // was installed before. ok is false when apk would call it a conflict.
-func takesFile(next, owner *apk.Package) (takes, ok bool) {
+func TakesFile(next, owner *apk.Package) (takes, ok bool) {
 	if next.Name == owner.Name {
 		return true, true
 	}

@@ -108,7 +108,13 @@ func chmod(_ context.Context, c *call) error {
 
 func parseMode(text string) (fs.FileMode, error) {
 	n, err := strconv.ParseUint(text, 8, 12)
-	return fs.FileMode(n & 0o777), err
+	mode := fs.FileMode(n & 0o777)
+	for bit, flag := range map[uint64]fs.FileMode{0o4000: fs.ModeSetuid, 0o2000: fs.ModeSetgid, 0o1000: fs.ModeSticky} {
+		if n&bit != 0 {
+			mode |= flag
+		}
+	}
+	return mode, err
 }
 
 func cp(_ context.Context, c *call) error {
