@@ -12,7 +12,7 @@ import (
 // DefaultLimits end what would take the machine with it: no step that makes
 // progress should meet them.
 func DefaultLimits() sandbox.Limits {
-	l := sandbox.Limits{Pids: 8192, Wall: 4 * time.Hour, Silence: time.Hour, Output: 1 << 30}
+	l := sandbox.Limits{Pids: 8192, Wall: 4 * time.Hour, Silence: time.Hour, Output: 1 << 30, Free: 2 << 30}
 	var info unix.Sysinfo_t
 	if err := unix.Sysinfo(&info); err == nil {
 		l.Memory = int64(uint64(info.Totalram) * uint64(info.Unit) / 4 * 3)

@@ -38,7 +38,7 @@ func TestLimitsOfARecipe(t *testing.T) {
 // TestDefaultLimits wants every bound that keeps a machine usable.
 func TestDefaultLimits(t *testing.T) {
 	l := DefaultLimits()
-	if l.Memory < 64<<20 || l.Pids == 0 || l.Wall == 0 || l.Silence == 0 || l.Output == 0 {
+	if l.Memory < 64<<20 || l.Pids == 0 || l.Wall == 0 || l.Silence == 0 || l.Output == 0 || l.Free == 0 {
 		t.Errorf("%+v", l)
 	}
 }

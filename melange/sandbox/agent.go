@@ -204,7 +204,7 @@ func (a *Agent) Own(dir string) error {
 
 // Tar writes a folder of the environment as a tar: modes, capabilities and hard links as they are seen inside,
 // which is not how they lie on the disk, and owners as commands gave them, which is more than what is seen inside. Nothing
-// runs meanwhile.
+// runs meanwhile. What is larger than the limits let commands write, though it takes up less, is refused.
 func (a *Agent) Tar(ctx context.Context, dir string, w io.Writer) error {
 	a.turn.Lock()
 	defer a.turn.Unlock()
@@ -219,7 +219,7 @@ func (a *Agent) Tar(ctx context.Context, dir string, w io.Writer) error {
 		out.Close()
 		copied <- err
 	}()
-	r, err := a.ask(request{Tar: dir}, in)
+	r, err := a.ask(request{Tar: &reading{dir, a.limits}}, in)
 	in.Close()
 	copyErr := <-copied
 	switch {

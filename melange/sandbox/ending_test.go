@@ -8,9 +8,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestEndings: whatever a command does to the machine, it is ended, the cause is named, and the environment and
@@ -59,6 +63,74 @@ func TestDiskOnDisk(t *testing.T) {
 	a := start(t, Sandbox{Limits: Limits{Disk: 16 << 20}, Mounts: []Mount{{Source: dir, Target: "/home/build"}}})
 	if _, err := probe(t, a, "fill", "/home/build/x"); err == nil || err.Error() != "exceeded disk limit 16MiB" {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestScarceDisk: without a limit to what is written, who fills the disk is ended before others have none; who has written
+// little is not. All disks have less than what is to stay free here.
+func TestScarceDisk(t *testing.T) {
+	t.Parallel()
+	var disk unix.Statfs_t
+	dir := t.TempDir()
+	must(t, unix.Statfs(dir, &disk))
+	for _, tc := range []struct {
+		name string
+		free int64
+		want string
+	}{
+		{"scarce", int64(disk.Bavail) * disk.Bsize * 2, ""}, // it has not written as much as that
+		{"not scarce", 1 << 20, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			a := start(t, Sandbox{Limits: Limits{Free: tc.free}, Mounts: []Mount{{Source: dir, Target: "/home/build"}}})
+			expect(t, a, "sleep", "2500ms")
+		})
+	}
+	smallDisk(t)
+}
+
+// smallDiskVariable makes TestSmallDisk the process that has a disk of its own.
+const smallDiskVariable = "SANDBOX_TEST_SMALL_DISK"
+
+func smallDisk(t *testing.T) {
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestSmallDisk$")
+	cmd.Env = append(os.Environ(), smallDiskVariable+"="+t.TempDir(), probesVariable+"="+probes)
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
+		UidMappings: []syscall.SysProcIDMap{{HostID: os.Geteuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getegid(), Size: 1}},
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// TestSmallDisk fills a disk of 64 MiB, as a part of TestScarceDisk.
+func TestSmallDisk(t *testing.T) {
+	dir := os.Getenv(smallDiskVariable)
+	if dir == "" {
+		return
+	}
+	must(t, unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64m"))
+	a := start(t, Sandbox{Limits: Limits{Free: 24 << 20}, Mounts: []Mount{{Source: dir, Target: "/home/build"}}})
+	if _, err := probe(t, a, "fill-slowly", "/home/build/x"); err == nil || err.Error() != "left less than 24MiB of the disk" {
+		t.Errorf("got %v", err)
+	}
+	expect(t, a, "write", "/home/build/y", "there is room")
+}
+
+// TestSparse: files that take up nothing and say that they are larger than the disk are not taken out of the sandbox.
+func TestSparse(t *testing.T) {
+	for _, l := range []Limits{{Disk: 16 << 20}, {Free: 1 << 30}} {
+		a := start(t, Sandbox{Limits: l, Mounts: []Mount{{Source: t.TempDir(), Target: "/home/build"}}})
+		expect(t, a, "mkdir", "/home/build/out", ";", "write", "/home/build/out/file", "x", ";", "truncate", "/home/build/out/sparse", strconv.FormatInt(1<<43, 10))
+		var out bytes.Buffer
+		if err := a.Tar(t.Context(), "/home/build/out", &out); err == nil || !oneOf(err.Error(), "exceeded disk limit 16MiB|left less than 1GiB of the disk") {
+			t.Errorf("%+v: got %v", l, err)
+		}
+		if out.Len() > 0 {
+			t.Errorf("%d bytes were written", out.Len())
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -76,8 +77,8 @@ func (g *guest) serve() error {
 			killAll()
 		case r.Run != nil:
 			g.run(r.Run, files)
-		case r.Tar != "":
-			go g.tar(r.Tar, files)
+		case r.Tar != nil:
+			go g.tar(*r.Tar, files)
 		case r.Own != "":
 			g.own(r.Own)
 		}
@@ -350,14 +351,13 @@ func (g *guest) own(dir string) {
 	g.wire.send(answer)
 }
 
+// maxNames bounds what the names of a folder take in memory: some four million files.
+const maxNames = 1 << 30
+
 // tar writes the folder. It is read by its names inside, and nothing else runs that could change them meanwhile.
-func (g *guest) tar(dir string, files []*os.File) {
+func (g *guest) tar(r reading, files []*os.File) {
 	var answer reply
-	err := folder(dir)
-	var tree *filetree.Tree
-	if err == nil {
-		tree, err = filetree.Scan(dir, filetree.ScanOptions{Owner: g.owners.of})
-	}
+	tree, err := g.scan(r)
 	if err == nil {
 		err = filetree.WriteTar(files[0], tree)
 	}
@@ -366,4 +366,25 @@ func (g *guest) tar(dir string, files []*os.File) {
 	}
 	closeAll(files)
 	g.wire.send(answer)
+}
+
+func (g *guest) scan(r reading) (*filetree.Tree, error) {
+	if err := folder(r.Dir); err != nil {
+		return nil, err
+	}
+	tree, err := filetree.Scan(r.Dir, filetree.ScanOptions{Owner: g.owners.of, Memory: maxNames})
+	if err != nil {
+		return nil, err
+	}
+	size := int64(0)
+	for e := range tree.All() {
+		if size += e.Size; size < 0 {
+			size = math.MaxInt64
+			break
+		}
+	}
+	if cause := g.contentExcess(size, r.Limits); cause != "" {
+		return nil, errors.New(cause)
+	}
+	return tree, nil
 }

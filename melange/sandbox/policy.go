@@ -101,7 +101,7 @@ func (s *Sandbox) policy() (*policy, error) {
 		}
 	}
 	all := &policy{Lines: p, Processors: int(math.Ceil(s.Limits.CPU)), Network: s.Network}
-	if s.Limits.Disk > 0 {
+	if s.Limits.Disk > 0 || s.Limits.Free > 0 {
 		all.Measured = s.folders()
 	}
 	return all, nil

@@ -80,7 +80,8 @@ type Mount struct {
 	ReadOnly bool
 }
 
-// Limits bound one command at a time, except Disk, which bounds the environment. Zero is no limit.
+// Limits bound one command at a time, except Disk and Free, which bound the environment, and what Tar reads of it. Zero is
+// no limit.
 type Limits struct {
 	Memory  int64         // bytes, of all processes together
 	Pids    int           // processes and threads
@@ -89,6 +90,7 @@ type Limits struct {
 	Silence time.Duration // without a byte on stdout or stderr
 	Output  int64         // bytes on stdout and stderr together
 	Disk    int64         // bytes in the writable layer and the writable mounts together
+	Free    int64         // bytes that stay free on the disks of writable mounts: who wrote more than this is ended before
 }
 
 // Command is something to run inside.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -81,6 +82,7 @@ func excess(u usage, files int64, l Limits) string {
 	return ""
 }
 
+func causeFree(l Limits) string   { return "left less than " + bytesText(l.Free) + " of the disk" }
 func causeDisk(l Limits) string   { return "exceeded disk limit " + bytesText(l.Disk) }
 func causePids(l Limits) string   { return "exceeded process limit " + strconv.Itoa(l.Pids) }
 func causeMemory(l Limits) string { return "exceeded memory limit " + bytesText(l.Memory) }
@@ -160,7 +162,7 @@ const (
 
 // watchDisk ends a command that fills the disk. A writable layer in memory needs no watch, it has a size.
 func (g *guest) watchDisk(x *execution, l Limits, done <-chan struct{}) {
-	if l.Disk <= 0 || len(g.measured) == 0 {
+	if l.Disk <= 0 && l.Free <= 0 || len(g.measured) == 0 {
 		return
 	}
 	for pause := diskPause; ; {
@@ -170,11 +172,51 @@ func (g *guest) watchDisk(x *execution, l Limits, done <-chan struct{}) {
 		case <-time.After(pause):
 		}
 		begin := time.Now()
-		if g.onDisk() > l.Disk {
-			x.end(causeDisk(l))
+		if cause := g.diskExcess(l); cause != "" {
+			x.end(cause)
 		}
 		pause = max(diskPause, diskShare*time.Since(begin))
 	}
+}
+
+// diskExcess names the limit of disks that is exceeded. Only a disk that others may soon miss is worth the walk, unless
+// there is a limit to the folders themselves.
+func (g *guest) diskExcess(l Limits) string {
+	scarce := l.Free > 0 && g.left() < l.Free
+	if l.Disk <= 0 && !scarce {
+		return ""
+	}
+	switch used := g.onDisk(); {
+	case l.Disk > 0 && used > l.Disk:
+		return causeDisk(l)
+	case scarce && used > l.Free:
+		return causeFree(l)
+	}
+	return ""
+}
+
+// contentExcess names the limit that files would exceed which are read from here to be kept: they may be far larger than
+// what they take up, and are written out as a whole, and then once more.
+func (g *guest) contentExcess(size int64, l Limits) string {
+	switch {
+	case l.Disk > 0 && size > l.Disk:
+		return causeDisk(l)
+	case l.Free > 0 && size > l.Free && size > (g.left()-l.Free)/2:
+		return causeFree(l)
+	}
+	return ""
+}
+
+// left is the least that is free on a disk of the measured folders.
+func (g *guest) left() int64 {
+	least := int64(math.MaxInt64)
+	for _, f := range g.measured {
+		var s unix.Statfs_t
+		if unix.Fstatfs(int(f.Fd()), &s) == nil {
+			least = min(least, int64(s.Bavail)*s.Bsize)
+		}
+	}
+	return least
 }
 
 // onDisk is what the folders take up. A file of several names counts once for all of them together.

@@ -17,7 +17,7 @@ import (
 type request struct {
 	Policy *policy  `json:",omitempty"` // to the setup stage, once
 	Run    *run     `json:",omitempty"` // with stdin, stdout, stderr; none of them for a terminal
-	Tar    string   `json:",omitempty"` // with the stream to write to
+	Tar    *reading `json:",omitempty"` // with the stream to write to
 	Own    string   `json:",omitempty"` // a folder that commands are to own
 	Remove []string `json:",omitempty"` // to the remove stage
 	Kill   bool     `json:",omitempty"` // whatever runs
@@ -32,6 +32,12 @@ type run struct {
 	Root    bool
 	Network bool
 	Limits  Limits
+}
+
+// reading is of a folder and all that is in it.
+type reading struct {
+	Dir    string
+	Limits Limits
 }
 
 // reply answers every request but Kill.

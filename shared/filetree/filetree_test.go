@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -453,5 +454,21 @@ func TestSparse(t *testing.T) {
 	copy(b[148:], fmt.Sprintf("%06o\x00 ", sum))
 	if _, err := ReadTar(bytes.NewReader(b), nil); err == nil || !strings.Contains(err.Error(), "sparse files are refused") {
 		t.Error(err)
+	}
+}
+
+// TestScanMemory: a folder with more names than there is memory for is an error.
+func TestScanMemory(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 100 {
+		if err := os.WriteFile(filepath.Join(dir, strconv.Itoa(i)), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := Scan(dir, ScanOptions{Memory: 1 << 20}); err != nil {
+		t.Error(err)
+	}
+	if _, err := Scan(dir, ScanOptions{Memory: 10_000}); err == nil || !strings.Contains(err.Error(), "names alone take more than 10000 bytes") {
+		t.Errorf("got %v", err)
 	}
 }

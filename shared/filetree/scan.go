@@ -23,6 +23,9 @@ type ScanOptions struct {
 	// Xattr says which extended attributes are part of the tree. Nil takes file capabilities and
 	// user attributes, except those that belong to an overlay.
 	Xattr func(name string) bool
+
+	// Memory bounds, in bytes and roughly, what the tree may take: names and attributes, not content. Zero is no bound.
+	Memory int64
 }
 
 // Scan reads the directory as a tree. The content of files stays where it is, and is opened when it is
@@ -45,6 +48,7 @@ type scanner struct {
 	dir    string
 	tree   *Tree
 	inodes map[inode]string // first name of each file that has several
+	memory int64
 }
 
 func (s *scanner) visit(name string, d fs.DirEntry, err error) error {
@@ -72,7 +76,21 @@ func (s *scanner) visit(name string, d fs.DirEntry, err error) error {
 	if err != nil {
 		return err
 	}
+	s.memory += memoryOf(e)
+	if s.o.Memory > 0 && s.memory > s.o.Memory {
+		return fmt.Errorf("its names alone take more than %d bytes", s.o.Memory)
+	}
 	return s.tree.Put(e)
+}
+
+// memoryOf is about what an entry takes.
+func memoryOf(e Entry) int64 {
+	const bare = 256
+	n := bare + len(e.Path) + len(e.Link)
+	for name, value := range e.Xattrs {
+		n += len(name) + len(value)
+	}
+	return int64(n)
 }
 
 func (s *scanner) entry(name, rel string, info fs.FileInfo) (Entry, error) {

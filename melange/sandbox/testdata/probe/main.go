@@ -80,6 +80,17 @@ var files = map[string]tool{
 		}
 		return os.WriteFile(args[1], data, 0o755)
 	},
+	"truncate": func(args []string) error {
+		size, err := strconv.ParseInt(args[1], 10, 64)
+		if err != nil {
+			return err
+		}
+		f, err := os.Create(args[0])
+		if err != nil {
+			return err
+		}
+		return f.Truncate(size)
+	},
 	"mkdir":    func(args []string) error { return os.MkdirAll(args[0], 0o755) },
 	"readlink": func(args []string) error { text, err := os.Readlink(args[0]); fmt.Println(text); return err },
 	"link":     func(args []string) error { return os.Link(args[0], args[1]) },
@@ -93,23 +104,26 @@ var files = map[string]tool{
 		}
 		return chmod(args[1], uint32(mode))
 	},
-	"setxattr": func(args []string) error { return setxattr(args[0], args[1], []byte(args[2])) },
-	"setcap":   func(args []string) error { return setcap(args[0]) },
-	"fill": func(args []string) error {
-		f, err := os.Create(args[0])
-		if err != nil {
-			return err
-		}
-		for block := make([]byte, 1<<20); ; time.Sleep(time.Millisecond) { // other tests need some disk too
-			if _, err := f.Write(block); err != nil {
-				return err
-			}
-		}
-	},
+	"setxattr":    func(args []string) error { return setxattr(args[0], args[1], []byte(args[2])) },
+	"setcap":      func(args []string) error { return setcap(args[0]) },
+	"fill":        func(args []string) error { return fill(args[0], time.Millisecond) }, // other tests need some disk too
+	"fill-slowly": func(args []string) error { return fill(args[0], 100*time.Millisecond) },
 	"stdin": func([]string) error {
 		_, err := os.Stdout.ReadFrom(os.Stdin)
 		return err
 	},
+}
+
+func fill(name string, pause time.Duration) error {
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	for block := make([]byte, 1<<20); ; time.Sleep(pause) {
+		if _, err := f.Write(block); err != nil {
+			return err
+		}
+	}
 }
 
 var processes = map[string]tool{
