@@ -1,12 +1,15 @@
 package recipe
 
 import (
+	"cmp"
 	"path"
 	"regexp"
 	"slices"
 	"strings"
 
 	"mvdan.cc/sh/v3/syntax"
+
+	"distro.internal/shared/document"
 )
 
 // Recipes run package managers, and those want what a lock file names. A pipeline says so with a source of its own, as
@@ -21,7 +24,11 @@ import (
 //	  with: {directory: ui}
 
 // An ask is a lock file that a command reads.
-type ask struct{ kind, dir, lock string }
+type ask struct {
+	kind, dir, lock string
+	deps, replaces  []string // of Go modules
+	tidy            bool
+}
 
 // asked is what a step's commands want from lock files.
 func (p *planner) asked(s Step, f frame, r *run) []Source {
@@ -29,12 +36,18 @@ func (p *planner) asked(s Step, f frame, r *run) []Source {
 		return nil // they fetch it themselves
 	}
 	var sources []Source
-	for _, a := range asks(s.Script, s.Dir) {
+	for _, a := range append(p.bumps(s, f), asks(s.Script, s.Dir, p.hasGo(r))...) {
 		rest, inside := strings.CutPrefix(a.dir+"/", Workspace+"/")
 		src := Source{
 			Kind: a.kind, Directory: path.Clean(rest), Lock: a.lock, Arch: f.runner, Found: true, Output: s.Output, Pos: s.Pos,
+			Deps: a.deps, Replaces: a.replaces, Tidy: a.tidy,
 		}
-		same := func(o Source) bool { return o.Kind == src.Kind && o.Directory == src.Directory && o.Lock == src.Lock }
+		if src.Kind == SourceGoMod {
+			src.Arch = "" // modules are for every machine
+		}
+		same := func(o Source) bool {
+			return o.Kind == src.Kind && o.Directory == src.Directory && o.Lock == src.Lock && (!src.Changes() || o.changesAs(src))
+		}
 		if inside && !slices.ContainsFunc(r.sources, same) && !slices.ContainsFunc(sources, same) {
 			sources = append(sources, src)
 		}
@@ -42,9 +55,66 @@ func (p *planner) asked(s Step, f frame, r *run) []Source {
 	return sources
 }
 
+func (s Source) changesAs(o Source) bool {
+	return slices.Equal(s.Deps, o.Deps) && slices.Equal(s.Replaces, o.Replaces) && s.Tidy == o.Tidy
+}
+
+// hasGo says whether steps find the compiler, as far as the recipe and what came before tell. Makefiles then build programs
+// whose modules are wanted.
+func (p *planner) hasGo(r *run) bool {
+	for _, t := range p.recipe.Environment.Contents.Packages {
+		if goPackage.MatchString(t.Value) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(r.needs, func(w wanted) bool { return goPackage.MatchString(w.text) })
+}
+
+var goPackage = regexp.MustCompile(`^(go|golang)(-fips|-msft)?(-[0-9.]+)?(-go)?([~=<>].*)?$`)
+
+// bumps is what omnibump is told: a pipeline puts its words together in ways that cannot be followed, but of that pipeline
+// the inputs are known.
+func (p *planner) bumps(s Step, f frame) []ask {
+	if !strings.Contains(s.Script, "omnibump") || f.scope.lookup("inputs.modroot") == nil {
+		return nil
+	}
+	input := func(name string) string {
+		if name = "inputs." + name; f.scope.lookup(name) == nil {
+			return ""
+		}
+		value, _ := p.value(name, f.scope, document.String{}, 0)
+		return value
+	}
+	if l := input("language"); l != "go" && l != "auto" || input("analyze") == "true" {
+		return nil
+	}
+	deps := modulesOf(strings.Fields(input("deps") + " " + input("packages")))
+	var list []ask
+	for line := range strings.Lines(input("modroot")) {
+		if line = strings.TrimSpace(line); line != "" {
+			list = append(list, ask{
+				kind: SourceGoMod, dir: path.Join(s.Dir, line), deps: deps, replaces: modulesOf(strings.Fields(input("replaces"))),
+				tidy: input("tidy") == "true",
+			})
+		}
+	}
+	return list
+}
+
+// modulesOf are the words that are modules with a version.
+func modulesOf(words []string) []string {
+	var list []string
+	for _, w := range words {
+		if path, version, ok := strings.Cut(w, "@"); ok && path != "" && version != "" && !strings.HasPrefix(w, "-") && !strings.Contains(w, unknown) {
+			list = append(list, w)
+		}
+	}
+	return list
+}
+
 // worthReading saves most scripts from being read as shell, which takes longer than all else that is done to them.
-func worthReading(script string) bool {
-	if names(script, "npm") || names(script, "cargo") || names(script, "maturin") {
+func worthReading(script string, withGo bool) bool {
+	if withGo && strings.Contains(script, "make") || names(script, "go") || names(script, "gobump") || names(script, "npm") || names(script, "cargo") || names(script, "maturin") {
 		return true
 	}
 	asks := strings.Contains(script, " -r ") || strings.Contains(script, " --requirement") || strings.Contains(script, " sync ")
@@ -68,15 +138,15 @@ func names(script, program string) bool {
 }
 
 // asks reads a script that begins in a folder.
-func asks(script, dir string) []ask {
-	if !worthReading(script) {
+func asks(script, dir string, withGo bool) []ask {
+	if !worthReading(script, withGo) {
 		return nil
 	}
 	f, err := syntax.NewParser().Parse(strings.NewReader(script), "")
 	if err != nil {
 		return nil
 	}
-	w := &shellWalk{dir: dir}
+	w := &shellWalk{dir: dir, withGo: withGo}
 	w.statements(f.Stmts)
 	return w.asks
 }
@@ -86,6 +156,8 @@ type shellWalk struct {
 	dir  string   // where the next command runs; empty when that is not known
 	left []string // by pushd
 	asks []ask
+
+	withGo bool // make may build with it
 }
 
 func (w *shellWalk) statements(list []*syntax.Stmt) {
@@ -115,8 +187,16 @@ func (w *shellWalk) command(c syntax.Command) {
 		w.apart(c.Stmts)
 	case *syntax.IfClause:
 		for ; c != nil; c = c.Else {
-			w.statements(c.Cond)
-			w.apart(c.Then)
+			holds, isKnown := decided(c.Cond)
+			if !isKnown {
+				w.statements(c.Cond)
+			}
+			if !isKnown || holds {
+				w.apart(c.Then)
+			}
+			if isKnown && holds {
+				break
+			}
 		}
 	case *syntax.WhileClause:
 		w.apart(c.Do)
@@ -131,6 +211,39 @@ func (w *shellWalk) command(c syntax.Command) {
 			w.command(c.Stmt.Cmd)
 		}
 	}
+}
+
+// decided says what comes out of a test of words, as those are where a pipeline asks for its inputs.
+func decided(cond []*syntax.Stmt) (holds, isKnown bool) {
+	if len(cond) != 1 || cond[0].Negated {
+		return false, false
+	}
+	call, ok := cond[0].Cmd.(*syntax.CallExpr)
+	if !ok || len(call.Assigns) > 0 {
+		return false, false
+	}
+	var words []string
+	for _, a := range call.Args {
+		w := fixed(a)
+		if strings.Contains(w, unknown) {
+			return false, false
+		}
+		words = append(words, w)
+	}
+	if n := len(words); n < 4 || words[0] != "[" || words[n-1] != "]" {
+		return false, false
+	}
+	switch words = words[1 : len(words)-1]; {
+	case len(words) == 2 && words[0] == "-n":
+		return words[1] != "", true
+	case len(words) == 2 && words[0] == "-z":
+		return words[1] == "", true
+	case len(words) == 3 && words[1] == "=":
+		return words[0] == words[2], true
+	case len(words) == 3 && words[1] == "!=":
+		return words[0] != words[2], true
+	}
+	return false, false
 }
 
 func (w *shellWalk) call(args []*syntax.Word) {
@@ -158,7 +271,14 @@ func (w *shellWalk) call(args []*syntax.Word) {
 	case name == "cargo":
 		w.cargo(rest)
 	case name == "maturin":
-		w.asks = append(w.asks, ask{SourceCargo, w.dir, ""})
+		w.add(SourceCargo, w.dir)
+	case name == "go":
+		w.golang(rest)
+	case name == "gobump":
+		w.gobump(rest)
+	case name == "make" && w.withGo:
+		dir, _ := valueOf(rest, "-C", "--directory")
+		w.add(SourceGoMod, w.at(cmp.Or(dir, ".")))
 	case isPip.MatchString(name):
 		w.pip(rest)
 	case strings.HasPrefix(name, "python") && len(rest) > 2 && rest[0] == "-m" && rest[1] == "pip":
@@ -247,6 +367,72 @@ func verb(words []string, valued ...string) (string, []string) {
 	return "", nil
 }
 
+// add asks for the lock file of a folder, when that is known.
+func (w *shellWalk) add(kind, dir string) {
+	if dir != "" {
+		w.asks = append(w.asks, ask{kind: kind, dir: dir})
+	}
+}
+
+func (w *shellWalk) golang(words []string) {
+	dir := w.dir
+	if to, ok := valueOf(words, "-C"); ok {
+		dir = w.at(to)
+	}
+	v, rest := verb(words, "-C")
+	a := ask{kind: SourceGoMod, dir: dir}
+	switch v {
+	case "build", "run", "test", "generate", "vet", "list", "tool", "work":
+	case "install":
+		if slices.ContainsFunc(rest, func(s string) bool { return strings.Contains(s, "@") }) {
+			return // a program by its name, which no go.sum is for
+		}
+	case "get":
+		a.deps = modulesOf(rest)
+	case "mod":
+		v, rest = verb(rest)
+		switch v {
+		case "tidy":
+			a.tidy = true
+		case "edit":
+			a.replaces = replacements(rest)
+		case "download", "vendor", "verify", "graph", "why":
+		default:
+			return
+		}
+	default:
+		return
+	}
+	if dir != "" {
+		w.asks = append(w.asks, a)
+	}
+}
+
+// replacements are what go mod edit is told to take in place of modules, where that has a version and so is fetched.
+func replacements(words []string) []string {
+	var list []string
+	for i, s := range words {
+		value, ok := valueOf(words[i:min(i+2, len(words))], "-replace", "--replace")
+		if ok && strings.HasPrefix(s, "-") {
+			list = append(list, modulesOf([]string{value})...)
+		}
+	}
+	return list
+}
+
+func (w *shellWalk) gobump(words []string) {
+	a := ask{kind: SourceGoMod, dir: w.dir, tidy: true}
+	if modroot, ok := valueOf(words, "--modroot"); ok {
+		a.dir = w.at(modroot)
+	}
+	packages, _ := valueOf(words, "--packages")
+	replaces, _ := valueOf(words, "--replaces")
+	a.deps, a.replaces = modulesOf(strings.Fields(packages)), modulesOf(strings.Fields(replaces))
+	if a.dir != "" {
+		w.asks = append(w.asks, a)
+	}
+}
+
 func (w *shellWalk) npm(words []string) {
 	dir := w.dir
 	if prefix, ok := valueOf(words, "--prefix", "-C"); ok {
@@ -254,8 +440,8 @@ func (w *shellWalk) npm(words []string) {
 	}
 	switch v, rest := verb(words, "--prefix", "-C"); v {
 	case "ci", "clean-install", "install", "i", "it", "cit", "install-test", "install-ci-test", "add", "update":
-		if dir != "" && !slices.Contains(rest, "-g") && !slices.Contains(rest, "--global") {
-			w.asks = append(w.asks, ask{SourceNPM, dir, ""})
+		if !slices.Contains(rest, "-g") && !slices.Contains(rest, "--global") {
+			w.add(SourceNPM, dir)
 		}
 	}
 }
@@ -280,9 +466,7 @@ func (w *shellWalk) cargo(words []string) {
 	default:
 		return
 	}
-	if dir != "" {
-		w.asks = append(w.asks, ask{SourceCargo, dir, ""})
-	}
+	w.add(SourceCargo, dir)
 }
 
 func (w *shellWalk) pip(words []string) {
@@ -309,6 +493,6 @@ func (w *shellWalk) pip(words []string) {
 
 func (w *shellWalk) requirements(name string) {
 	if file := w.at(name); file != "" {
-		w.asks = append(w.asks, ask{SourcePip, path.Dir(file), path.Base(file)})
+		w.asks = append(w.asks, ask{kind: SourcePip, dir: path.Dir(file), lock: path.Base(file)})
 	}
 }

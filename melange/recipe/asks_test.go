@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"distro.internal/pipelines"
 )
@@ -25,6 +26,19 @@ func TestAsks(t *testing.T) {
 		{"/usr/bin/npm ci", "npm /w"},
 		{"maturin build --release", "cargo /w"},
 
+		{"go build -o x ./cmd/x", "gomod /w"},
+		{"make -C sub all\nmake", "gomod /w/sub, gomod /w"},
+		{"cd v2\ngo get example.org/m@v1.2.3 example.org/n@v2 && go mod tidy", "gomod /w/v2 +example.org/m@v1.2.3 +example.org/n@v2, gomod /w/v2 tidy"},
+		{"go -C sub mod vendor", "gomod /w/sub"},
+		{"go mod edit -replace=a=b@v1 -replace c=d@v2 -replace e=../e", "gomod /w a=b@v1 c=d@v2"},
+		{"gobump --packages 'a.org/m@v1 b.org/m@v2' --modroot=x", "gomod /w/x +a.org/m@v1 +b.org/m@v2 tidy"},
+		{"GOFLAGS=-mod=mod go test ./...", "gomod /w"},
+
+		{"if [ 'false' = true ]; then go mod tidy; elif [ -z '' ]; then npm ci; else cargo build; fi", "npm /w"},
+		{"if [ -n \"$X\" ]; then go mod tidy; else npm ci; fi", "gomod /w tidy, npm /w"},
+
+		{"go install example.org/m@v1", ""},
+		{"go version; go env GOROOT; go mod init x", ""},
 		{"npm run build", ""},
 		{"npm install -g cowsay", ""},
 		{"cargo install ripgrep", ""},
@@ -38,8 +52,18 @@ func TestAsks(t *testing.T) {
 		{"cat > x <<E\nnpm ci\nE\n", ""},
 	} {
 		var got []string
-		for _, a := range asks(c.script, "/w") {
-			got = append(got, strings.TrimSpace(fmt.Sprintf("%s %s %s", a.kind, a.dir, a.lock)))
+		for _, a := range asks(c.script, "/w", true) {
+			text := strings.TrimSpace(fmt.Sprintf("%s %s %s", a.kind, a.dir, a.lock))
+			for _, dep := range a.deps {
+				text += " +" + dep
+			}
+			for _, r := range a.replaces {
+				text += " " + r
+			}
+			if a.tidy {
+				text += " tidy"
+			}
+			got = append(got, text)
 		}
 		if is := strings.Join(got, ", "); is != c.want {
 			t.Errorf("%q asks for %q, want %q", c.script, is, c.want)
@@ -49,16 +73,30 @@ func TestAsks(t *testing.T) {
 
 // TestLockSources: what commands ask for stands among the sources once, unless it was said or the network is there.
 func TestLockSources(t *testing.T) {
+	omnibump := fstest.MapFS{"bump.yaml": {Data: []byte(`inputs:
+  deps: {default: ""}
+  modroot: {default: "` + "\\n.\\nv2" + `"}
+  language: {default: auto}
+  tidy: {default: true}
+pipeline:
+  - runs: |
+      COMMAND="omnibump --packages \"${{inputs.deps}}\""
+      eval "$COMMAND"
+`)}}
 	for _, c := range []struct{ name, recipe, want string }{
 		{"found", "pipeline:\n  - runs: cd ui && npm ci\n  - working-directory: ui\n    runs: npm install\n", "npm ui found"},
 		{"said", "pipeline:\n  - source: npm\n    with: {directory: ui}\n  - runs: cd ui && npm ci\n", "npm ui"},
 		{"a file", "pipeline:\n  - source: pip\n    with: {lock: dev.txt}\n  - runs: pip install -r dev.txt\n", "pip . dev.txt"},
 		{"pipeline", "pipeline:\n  - uses: cargo/build\n    with: {modroot: sub}\n", "cargo sub"},
+		{"modules", "environment: {contents: {packages: [go-1.25]}}\npipeline:\n  - runs: make\n", "gomod . found"},
+		{"make of another kind", "pipeline:\n  - runs: make\n", ""},
+		{"bump", "pipeline:\n  - uses: go/bump\n    with: {deps: 'a.org/m@v1 b.org/m@v2', replaces: 'c=d@v1', modroot: sub}\n", "gomod sub +a.org/m@v1 +b.org/m@v2 c=d@v1 tidy"},
+		{"omnibump", "pipeline:\n  - uses: bump\n    with: {deps: 'a.org/m@v1'}\n", "gomod . +a.org/m@v1 tidy found, gomod v2 +a.org/m@v1 tidy found"},
 		{"outside", "pipeline:\n  - runs: cd /tmp && npm ci\n", ""},
 		{"step online", "pipeline:\n  - options: [network]\n    pipeline:\n      - uses: cargo/build\n      - runs: npm ci\n", ""},
 		{"all online", "environment: {network: true}\npipeline:\n  - uses: cargo/build\n", ""},
 	} {
-		p, err := planText("package: {name: x, version: 1}\n"+c.recipe, NewLibrary(pipelines.Files))
+		p, err := planText("package: {name: x, version: 1}\n"+c.recipe, NewLibrary(omnibump, pipelines.Files))
 		if err != nil {
 			t.Errorf("%s: %v", c.name, err)
 			continue
@@ -66,6 +104,15 @@ func TestLockSources(t *testing.T) {
 		var got []string
 		for _, s := range p.Sources {
 			text := strings.TrimSpace(s.Kind + " " + s.Directory + " " + s.Lock)
+			for _, dep := range s.Deps {
+				text += " +" + dep
+			}
+			for _, r := range s.Replaces {
+				text += " " + r
+			}
+			if s.Tidy {
+				text += " tidy"
+			}
 			if s.Found {
 				text += " found"
 			}

@@ -250,6 +250,14 @@ func (d *digester) source(s Source) {
 	for _, c := range s.CherryPicks {
 		d.list("cherry-pick", []string{c.Branch, c.Commit, c.Comment})
 	}
+	if s.Changes() {
+		d.list("modules", s.Deps)
+		d.list("replaced modules", s.Replaces)
+		d.flag("tidy", s.Tidy)
+	}
+	if s.Kind == SourceGoMod && s.Found {
+		d.flag("found", true)
+	}
 	if s.Lock != "" || s.Arch != "" {
 		d.list("lock", []string{s.Lock, string(s.Arch), strconv.FormatBool(s.Found)})
 	}

@@ -47,6 +47,11 @@ type Source struct {
 	Module, Version string
 	Sum             string // h1:...
 
+	// gomod: what a step changes of the modules, and what is fetched for that
+	Deps     []string // modules that it wants in other versions: PATH@VERSION
+	Replaces []string // what it takes in their place: PATH=PATH@VERSION
+	Tidy     bool     // it has the compiler add what is missing
+
 	// npm, pip
 	Lock  string   // the lock file, in Directory; empty: the one of the usual name
 	Arch  apk.Arch // of the machine that runs the steps, whose files are needed
@@ -63,7 +68,7 @@ type CherryPick struct{ Branch, Commit, Comment string }
 var sourceFields = map[string][]string{
 	SourceFetch:  {"delete", "directory", "extract", "sha256", "sha512", "strip", "unpinned", "uri"},
 	SourceGit:    {"branch", "cherry-picks", "commit", "depth", "directory", "repository", "sparse-paths", "submodules", "tag", "tip"},
-	SourceGoMod:  {"directory"},
+	SourceGoMod:  {"deps", "directory", "replaces", "tidy"},
 	SourceModule: {"directory", "module", "sum", "version"},
 	SourceNPM:    {"directory", "lock"},
 	SourceCargo:  {"directory", "lock"},
@@ -102,6 +107,8 @@ func (p *planner) source(n *PipelineStep, f frame, r *run) {
 		d.fetch()
 	case SourceGit:
 		d.git()
+	case SourceGoMod:
+		d.modules()
 	case SourceModule:
 		d.module()
 	case SourceNPM, SourceCargo, SourcePip:
@@ -312,6 +319,20 @@ func (d *declaration) module() {
 		d.fail("sum", "", "a module's sum starts with h1:, found %q", s.Sum)
 	}
 }
+
+func (d *declaration) modules() {
+	s := &d.source
+	s.Deps, s.Replaces = strings.Fields(d.text("deps")), strings.Fields(d.text("replaces"))
+	s.Tidy = d.bool("tidy")
+	for _, dep := range s.Deps {
+		if path, version, _ := strings.Cut(dep, "@"); path == "" || version == "" || strings.HasPrefix(dep, "-") {
+			d.fail("deps", "", "deps: want PATH@VERSION, found %q", dep)
+		}
+	}
+}
+
+// Changes says that a step of the recipe will change which modules there are.
+func (s Source) Changes() bool { return len(s.Deps)+len(s.Replaces) > 0 || s.Tidy }
 
 func (d *declaration) lock() {
 	s := &d.source

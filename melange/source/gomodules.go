@@ -2,6 +2,7 @@ package source
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -11,7 +12,9 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,11 +33,33 @@ const goProxy = recipe.CacheDir + "/goproxy"
 
 // placeGoMod has the modules of a program in the proxy, and steps ask nothing else.
 func (s *Store) placeGoMod(ctx context.Context, src recipe.Source, workspace *os.Root, l *Layout) error {
-	if err := workspace.MkdirAll(src.Directory, 0o755); err != nil {
+	if !src.Found {
+		if err := workspace.MkdirAll(src.Directory, 0o755); err != nil {
+			return err
+		}
+	}
+	p, err := readProgram(workspace, src)
+	switch {
+	case src.Found && errors.Is(err, fs.ErrNotExist):
+		return nil // no program of Go
+	case err != nil:
+		return err
+	case src.Found && p.vendored && !src.Changes():
+		return nil // its modules are in the sources
+	}
+	if changed, ok := l.modules[src.Directory]; ok {
+		p.moduleFiles = changed
+	} else if err := s.download(ctx, p); err != nil {
 		return err
 	}
-	if err := s.download(ctx, filepath.Join(workspace.Name(), src.Directory), workspace.Name()); err != nil {
-		return err
+	if src.Changes() {
+		if p.moduleFiles, err = s.change(ctx, p, src); err != nil {
+			return err
+		}
+		if l.modules == nil {
+			l.modules = map[string]moduleFiles{}
+		}
+		l.modules[src.Directory] = p.moduleFiles
 	}
 	if err := os.MkdirAll(s.modules(), 0o755); err != nil { // a program may have no modules but itself
 		return err
@@ -43,26 +68,63 @@ func (s *Store) placeGoMod(ctx context.Context, src recipe.Source, workspace *os
 	l.set("GOPROXY", "file://"+goProxy)
 	l.set("GOSUMDB", "off")
 	l.set("GOTOOLCHAIN", "local")
-	l.set("GOFLAGS", "-mod=mod")
+	if !p.vendored {
+		l.set("GOFLAGS", "-mod=mod")
+	}
 	return nil
 }
 
-// download brings the modules that the program in dir is made of into the
-// store. What go.mod and go.sum ask for is fetched once.
-func (s *Store) download(ctx context.Context, dir, workspace string) error {
-	key, err := moduleKey(dir)
-	if err != nil {
-		return fmt.Errorf("reading the modules of %s: %w", dir, err)
+// A program is a folder with a go.mod.
+type program struct {
+	moduleFiles
+	dir, work string // on this machine; go.work, or "off"
+	vendored  bool
+}
+
+// moduleFiles are go.mod and go.sum.
+type moduleFiles struct{ mod, sum []byte }
+
+// readProgram reads what go will read. A source may have links in it: none may lead out of the workspace, for go reads
+// and writes where they lead.
+func readProgram(workspace *os.Root, src recipe.Source) (p program, err error) {
+	file := path.Join(src.Directory, "go.mod")
+	if p.mod, err = readLock(workspace, file); err != nil {
+		return p, err
 	}
-	mark := filepath.Join(s.Dir, "go", "complete", key)
+	if p.sum, err = workspace.ReadFile(path.Join(src.Directory, "go.sum")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return p, fmt.Errorf("reading %s: %w", path.Join(src.Directory, "go.sum"), err)
+	}
+	p.dir, p.work = filepath.Join(workspace.Name(), src.Directory), "off"
+	for dir := src.Directory; ; dir = path.Dir(dir) {
+		_, err := workspace.ReadFile(path.Join(dir, "go.work"))
+		_, sumErr := workspace.ReadFile(path.Join(dir, "go.work.sum"))
+		if err == nil && (sumErr == nil || errors.Is(sumErr, fs.ErrNotExist)) {
+			p.work = filepath.Join(workspace.Name(), dir, "go.work")
+			break
+		}
+		if err = cmp.Or(err, sumErr); !errors.Is(err, fs.ErrNotExist) {
+			return p, fmt.Errorf("reading %s: %w", path.Join(dir, "go.work"), err)
+		}
+		if dir == "." {
+			break
+		}
+	}
+	_, err = workspace.Stat(path.Join(src.Directory, "vendor", "modules.txt"))
+	p.vendored = err == nil
+	return p, nil
+}
+
+// download brings the modules that a program is made of into the store. What go.mod and go.sum ask for is fetched once.
+func (s *Store) download(ctx context.Context, p program) error {
+	mark := filepath.Join(s.Dir, "go", "complete", p.key())
 	if _, err := os.Stat(mark); err == nil {
 		return nil
 	}
 	if s.Offline {
-		return fmt.Errorf("fetching the modules of %s: %w", dir, errOffline)
+		return fmt.Errorf("fetching the modules of %s: %w", p.dir, errOffline)
 	}
-	if _, err := s.goTool(ctx, dir, workspace, "mod", "download"); err != nil {
-		return fmt.Errorf("fetching the modules of %s: %w", dir, err)
+	if _, err := s.goTool(ctx, p.dir, p.work, nil, "mod", "download"); err != nil {
+		return fmt.Errorf("fetching the modules of %s: %w", p.dir, err)
 	}
 	if err := os.MkdirAll(filepath.Dir(mark), 0o755); err != nil {
 		return err
@@ -70,23 +132,75 @@ func (s *Store) download(ctx context.Context, dir, workspace string) error {
 	return os.WriteFile(mark, nil, 0o644)
 }
 
-// moduleKey names what go mod download would fetch for the program in dir.
-func moduleKey(dir string) (string, error) {
+// key names what go mod download would fetch for a program.
+func (p moduleFiles) key() string {
 	h := sha256.New()
-	for _, name := range []string{"go.mod", "go.sum"} {
-		data, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil && (name == "go.mod" || !errors.Is(err, fs.ErrNotExist)) {
-			return "", err
-		}
-		fmt.Fprintf(h, "%s %d\n", name, len(data))
-		h.Write(data)
+	fmt.Fprintf(h, "go.mod %d\n%sgo.sum %d\n%s", len(p.mod), p.mod, len(p.sum), p.sum)
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// Steps may have other modules than go.sum names: "go get" of a version with a mended fault, "go mod tidy" after it. The
+// versions are said by the recipe, and what a version is by the checksum database, which the go command of this machine
+// asks. So the same commands are done here before, on files of their own beside the program's, and what they wanted is in
+// the proxy when a step does them. They are tried with what is in the store first: what was built once needs no network.
+
+// change does what a step will do to a program's modules, and returns what go.mod and go.sum are then.
+func (s *Store) change(ctx context.Context, p program, src recipe.Source) (moduleFiles, error) {
+	stored := []string{"GOPROXY=file://" + s.modules(), "GOSUMDB=off", "GONOSUMDB=", "GONOPROXY=", "GOPRIVATE="}
+	changed, err := s.changeWith(ctx, p, src, stored, "tidy")
+	if err == nil {
+		return changed, nil
 	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	if s.Offline {
+		return changed, fmt.Errorf("changing the modules of %s: %w", p.dir, errOffline)
+	}
+	changed, err = s.changeWith(ctx, p, src, nil, "tidy")
+	if err != nil && src.Tidy { // what cannot be found may be what a step will make; whether that is well is for it to say
+		changed, err = s.changeWith(ctx, p, src, nil, "tidy", "-e")
+	}
+	if err != nil {
+		err = fmt.Errorf("changing the modules of %s: %w", p.dir, err)
+	}
+	return changed, err
+}
+
+func (s *Store) changeWith(ctx context.Context, p program, src recipe.Source, environ []string, tidy ...string) (changed moduleFiles, err error) {
+	dir, err := os.MkdirTemp("", "modules-")
+	if err != nil {
+		return changed, err
+	}
+	defer os.RemoveAll(dir)
+	mod, sum := filepath.Join(dir, "go.mod"), filepath.Join(dir, "go.sum")
+	if err := errors.Join(os.WriteFile(mod, p.mod, 0o600), os.WriteFile(sum, p.sum, 0o600)); err != nil {
+		return changed, err
+	}
+	var commands [][]string
+	for _, r := range src.Replaces {
+		commands = append(commands, []string{"mod", "edit", "-replace=" + r, mod})
+	}
+	if len(src.Deps) > 0 {
+		commands = append(commands, append([]string{"get", "-modfile=" + mod, "--"}, src.Deps...))
+	}
+	if src.Tidy {
+		commands = append(commands, slices.Concat([]string{"mod"}, tidy, []string{"-modfile=" + mod}))
+	}
+	for _, command := range append(commands, []string{"mod", "download", "-modfile=" + mod}) {
+		if _, err := s.goTool(ctx, p.dir, "off", environ, command...); err != nil {
+			return changed, err
+		}
+	}
+	if changed.mod, err = os.ReadFile(mod); err != nil {
+		return changed, err
+	}
+	if changed.sum, err = os.ReadFile(sum); errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return changed, err
 }
 
 // goTool runs the go command of this machine on the host: it fetches and
 // verifies, and compiles nothing.
-func (s *Store) goTool(ctx context.Context, dir, workspace string, args ...string) ([]byte, error) {
+func (s *Store) goTool(ctx context.Context, dir, work string, environ []string, args ...string) ([]byte, error) {
 	cache, err := filepath.Abs(filepath.Join(s.Dir, "go"))
 	if err != nil {
 		return nil, err
@@ -101,7 +215,8 @@ func (s *Store) goTool(ctx context.Context, dir, workspace string, args ...strin
 		cmd.Env = os.Environ()
 	}
 	cmd.Env = append(cmd.Env, "GOMODCACHE="+cache, "GOFLAGS=-mod=mod -modcacherw", "GO111MODULE=on",
-		"GOTOOLCHAIN=local", "GOWORK="+goWork(dir, workspace))
+		"GOTOOLCHAIN=local", "GOWORK="+work)
+	cmd.Env = append(cmd.Env, environ...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -109,19 +224,6 @@ func (s *Store) goTool(ctx context.Context, dir, workspace string, args ...strin
 		return out, fmt.Errorf("go %s: %w: %s", strings.Join(args, " "), err, lastLines(stderr.String(), 10))
 	}
 	return out, nil
-}
-
-// goWork finds the go.work that is in force in dir. One above the workspace is
-// not the program's.
-func goWork(dir, workspace string) string {
-	for isBelow(dir, workspace) {
-		name := filepath.Join(dir, "go.work")
-		if _, err := os.Stat(name); err == nil {
-			return name
-		}
-		dir = filepath.Dir(dir)
-	}
-	return "off"
 }
 
 // lastLines puts the last lines of what a program said into one.
@@ -175,7 +277,7 @@ func (s *Store) downloadModule(ctx context.Context, src recipe.Source) (string, 
 		return "", err
 	}
 	defer os.RemoveAll(dir)
-	out, err := s.goTool(ctx, dir, dir, "mod", "download", "-json", src.Module+"@"+src.Version)
+	out, err := s.goTool(ctx, dir, "off", nil, "mod", "download", "-json", src.Module+"@"+src.Version)
 	var found struct{ Zip, Error string }
 	if jsonErr := json.Unmarshal(out, &found); jsonErr == nil && found.Error != "" {
 		return "", errors.New(found.Error)

@@ -40,6 +40,8 @@ type Layout struct {
 
 	read   map[string]bool // lock files, by what reads them
 	crates []string        // the sources of crates that were seen
+
+	modules map[string]moduleFiles // of programs of Go, by folder, as steps will have changed them
 }
 
 func (l *Layout) set(name, value string) {
