@@ -36,7 +36,7 @@ func (o *making) register(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&o.sbomPath, "sbom-path", "", "folder for the bills of materials, SPDX in JSON")
 	cmd.Flags().BoolVar(&o.vcs, "vcs", false, "name the git commit of the image file in the image, unless the file does: each commit is another image then")
 	cmd.Flags().StringSliceVar(&o.sbomFormats, "sbom-formats", []string{"spdx"}, "formats of the bills of materials; spdx is the only one")
-	cmd.Flags().StringVar(&o.compression, "layer-compression", "gzip", "how layers are compressed: gzip, which everybody reads, or zstd")
+	cmd.Flags().StringVar(&o.compression, "layer-compression", "gzip", "how layers are compressed: gzip, which everybody reads, zstd, or estargz, which need not be pulled as a whole")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print the digests as JSON")
 }
 

@@ -53,10 +53,11 @@ var mayImport = map[string]string{
 
 // onlyIn names the modules of others that one room keeps to itself.
 var onlyIn = map[string]string{
-	"github.com/google/go-containerregistry": "apko/oci",
-	"go.yaml.in/yaml":                        "shared/document",
-	"github.com/tetratelabs/wazero":          "melange/plugin",
-	"github.com/github/go-spdx":              "ci/policy",
+	"github.com/google/go-containerregistry":   "apko/oci",
+	"go.yaml.in/yaml":                          "shared/document",
+	"github.com/tetratelabs/wazero":            "melange/plugin",
+	"github.com/github/go-spdx":                "ci/policy",
+	"github.com/containerd/stargz-snapshotter": "apko/oci",
 }
 
 const prefix = "distro.internal/"

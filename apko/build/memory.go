@@ -34,7 +34,7 @@ func (m *made) image(arch apk.Arch, store cas.Store) (*oci.Image, error) {
 }
 
 // memoryFormat changes when the image made of the same lock and configuration does.
-const memoryFormat = "6"
+const memoryFormat = "7"
 
 // key covers everything that the image of an architecture depends on.
 func (b *Builder) key(c *image.Config, lock *image.Lock, arch apk.Arch, beneath []image.LockBase) (cas.Digest, error) {

@@ -165,7 +165,7 @@ func (b *Base) Layers(ctx context.Context, store cas.Store) ([]*Layer, error) {
 }
 
 func (b *Base) layer(ctx context.Context, store cas.Store, d Descriptor) (*Layer, error) {
-	l := &Layer{Digest: d.Digest, Size: d.Size, Inherited: true, store: store}
+	l := &Layer{Digest: d.Digest, Size: d.Size, Annotations: d.Annotations, Inherited: true, store: store}
 	switch _, compression, _ := strings.Cut(d.MediaType, ".tar"); compression {
 	case "+gzip", ".gzip":
 	case "+zstd":

@@ -22,7 +22,8 @@ type Layer struct {
 
 	Inherited bool `json:",omitempty"` // from a base image, whose history tells of it
 
-	Compression Compression `json:",omitempty"` // of all segments
+	Compression Compression       `json:",omitempty"` // of all segments
+	Annotations map[string]string `json:",omitempty"` // of its descriptor
 	Segments    []Segment
 
 	store cas.Store
@@ -36,7 +37,7 @@ func (l Layer) In(store cas.Store) *Layer {
 
 // Descriptor names the layer in a manifest.
 func (l *Layer) Descriptor() Descriptor {
-	return Descriptor{MediaType: l.Compression.mediaType(), Digest: l.Digest, Size: l.Size}
+	return Descriptor{MediaType: l.Compression.mediaType(), Digest: l.Digest, Size: l.Size, Annotations: l.Annotations}
 }
 
 // LayerFormat changes when the bytes of a layer of the same segments do.
@@ -46,14 +47,10 @@ const LayerFormat = "1"
 // segments, so that only the first making of a layer reads them; and of a layer that begins as an earlier one did only
 // what comes after that is read.
 func NewLayer(ctx context.Context, store cas.Store, c Compression, segments []Segment) (*Layer, error) {
-	end, err := WriteSegment(ctx, store, c, func(w io.Writer) error {
-		_, err := w.Write(make([]byte, 1024)) // the end of the archive
-		return err
-	})
-	if err != nil {
+	l := &Layer{store: store, Compression: c}
+	if err := l.assemble(ctx, segments); err != nil {
 		return nil, fmt.Errorf("making layer: %w", err)
 	}
-	l := &Layer{store: store, Compression: c, Segments: append(segments[:len(segments):len(segments)], end)}
 	key := cas.NewKey("oci layer")
 	key.Add("format", LayerFormat)
 	for _, s := range l.Segments {
@@ -72,6 +69,20 @@ func NewLayer(ctx context.Context, store cas.Store, c Compression, segments []Se
 	return l, store.SetResult(key.Digest(), &cas.Result{Metadata: map[string]string{
 		"digest": l.Digest, "size": strconv.FormatInt(l.Size, 10), "diffID": l.DiffID,
 	}})
+}
+
+// assemble makes an archive of segments.
+func (l *Layer) assemble(ctx context.Context, segments []Segment) (err error) {
+	if l.Compression == EStargz {
+		l.Segments, l.Annotations, err = lazy(ctx, l.store, segments)
+		return err
+	}
+	end, err := WriteSegment(ctx, l.store, l.Compression, func(w io.Writer) error {
+		_, err := w.Write(make([]byte, 1024))
+		return err
+	})
+	l.Segments = append(segments[:len(segments):len(segments)], end)
+	return err
 }
 
 func (l *Layer) recall(metadata map[string]string) (err error) {

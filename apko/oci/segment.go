@@ -25,6 +25,8 @@ import (
 // instead of that of inflating.
 type Segment struct {
 	Plain, Compressed Blob
+
+	Table Blob `json:",omitzero"` // of an eStargz layer's segments: what lies where
 }
 
 // A Blob is content in the store. Its CRC-32C guards every reading: it costs next to nothing, where the SHA-256 by which
@@ -37,23 +39,27 @@ type Blob struct {
 // Compression is how the segments of a layer are compressed.
 type Compression string
 
-// Gzip is what every client reads; zstd is smaller and faster to unpack, and asks for clients of the last years.
+// Gzip is what every client reads; zstd is smaller and faster to unpack, and asks for clients of the last years. EStargz is
+// gzip that some clients need not pull to start a container.
 const (
-	Gzip Compression = "" // the default
-	Zstd Compression = "zstd"
+	Gzip    Compression = "" // the default
+	Zstd    Compression = "zstd"
+	EStargz Compression = "estargz"
 
 	uncompressed Compression = "none" // some base images
 )
 
-// ParseCompression reads "gzip" or "zstd".
+// ParseCompression reads "gzip", "zstd" or "estargz".
 func ParseCompression(s string) (Compression, error) {
 	switch s {
 	case "gzip":
 		return Gzip, nil
 	case "zstd":
 		return Zstd, nil
+	case "estargz":
+		return EStargz, nil
 	}
-	return "", fmt.Errorf("compression %q: want gzip or zstd", s)
+	return "", fmt.Errorf("compression %q: want gzip, zstd or estargz", s)
 }
 
 // mediaType is that of a layer.
@@ -72,11 +78,16 @@ func (c Compression) compressor(w io.Writer) (io.WriteCloser, error) {
 	if c == Zstd {
 		return zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithEncoderConcurrency(1))
 	}
-	return gzip.NewWriterLevel(w, 6)
+	return gzip.NewWriterLevel(w, gzipLevel)
 }
+
+const gzipLevel = 6
 
 // WriteSegment stores what write writes: whole tar entries, without an end of the archive.
 func WriteSegment(ctx context.Context, store cas.Store, c Compression, write func(io.Writer) error) (Segment, error) {
+	if c == EStargz {
+		return writeChunked(ctx, store, write)
+	}
 	var s Segment
 	g, ctx := errgroup.WithContext(ctx)
 	plain := putBlob(ctx, g, store, &s.Plain)
@@ -99,8 +110,12 @@ func writeBoth(plain, compressed io.Writer, c Compression, write func(io.Writer)
 	if err != nil {
 		return err
 	}
-	both := bufio.NewWriterSize(io.MultiWriter(plain, zw), 256<<10)
-	if err := errors.Join(write(both), both.Flush(), zw.Close(), out.Flush()); err != nil {
+	return errors.Join(writeBuffered(io.MultiWriter(plain, zw), write), zw.Close(), out.Flush())
+}
+
+func writeBuffered(w io.Writer, write func(io.Writer) error) error {
+	buffered := bufio.NewWriterSize(w, 256<<10)
+	if err := errors.Join(write(buffered), buffered.Flush()); err != nil {
 		return fmt.Errorf("writing segment: %w", err)
 	}
 	return nil
@@ -119,26 +134,48 @@ func putBlob(ctx context.Context, g *errgroup.Group, store cas.Store, b *Blob) *
 	return w
 }
 
+// storeBlob stores bytes that are at hand.
+func storeBlob(store cas.Store, content []byte) (Blob, error) {
+	d, err := store.PutBytes(content)
+	crc := newCRC()
+	crc.Write(content)
+	return Blob{Digest: d, CRC: crc.Sum32()}, err
+}
+
 // Result is the segment as a store remembers it, and RecallSegment reads it.
 func (s Segment) Result() *cas.Result {
-	return &cas.Result{
-		Outputs: []cas.Output{{Name: "plain", Digest: s.Plain.Digest}, {Name: "compressed", Digest: s.Compressed.Digest}},
-		Metadata: map[string]string{
-			"plain crc": strconv.FormatUint(uint64(s.Plain.CRC), 16), "compressed crc": strconv.FormatUint(uint64(s.Compressed.CRC), 16),
-		},
+	r := &cas.Result{Metadata: make(map[string]string)}
+	for _, f := range s.forms() {
+		if *f.blob != (Blob{}) {
+			r.Outputs = append(r.Outputs, cas.Output{Name: f.name, Digest: f.blob.Digest})
+			r.Metadata[f.name+" crc"] = strconv.FormatUint(uint64(f.blob.CRC), 16)
+		}
 	}
+	return r
+}
+
+type form struct {
+	name string
+	blob *Blob
+}
+
+func (s *Segment) forms() []form {
+	return []form{{"plain", &s.Plain}, {"compressed", &s.Compressed}, {"places", &s.Table}}
 }
 
 // RecallSegment is the segment of a result that has at least what Segment.Result has.
 func RecallSegment(r *cas.Result) (Segment, error) {
 	var s Segment
-	for name, blob := range map[string]*Blob{"plain": &s.Plain, "compressed": &s.Compressed} {
-		d, ok := r.Output(name)
-		crc, err := strconv.ParseUint(r.Metadata[name+" crc"], 16, 32)
-		if !ok || err != nil {
-			return s, fmt.Errorf("the stored segment has no %s form", name)
+	for _, f := range s.forms() {
+		d, ok := r.Output(f.name)
+		if !ok && f.blob == &s.Table {
+			continue
 		}
-		*blob = Blob{Digest: d, CRC: uint32(crc)}
+		crc, err := strconv.ParseUint(r.Metadata[f.name+" crc"], 16, 32)
+		if !ok || err != nil {
+			return s, fmt.Errorf("the stored segment has no %s form", f.name)
+		}
+		*f.blob = Blob{Digest: d, CRC: uint32(crc)}
 	}
 	return s, nil
 }
