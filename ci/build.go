@@ -57,7 +57,10 @@ architecture (x86_64/zlib) or an image (image/base); the name of a recipe, of a
 package that it makes, or of an image means all nodes of that name.
 
 What fails takes its dependents with it and nothing else; nothing is published
-then, and what was finished is kept for the next run.`,
+then, and what was finished is kept for the next run.
+
+A package that comes out other than it is published is released under the next
+number, the N of 1.2.3-rN; the recipe's epoch is the least that it may be.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			w, err := openWorld(s, o)
 			if err != nil {
@@ -201,15 +204,13 @@ func (m *maker) makePackages(ctx context.Context, n *graph.Node) (run.Outcome, e
 		m.keys.record(n.ID, k.digests())
 		return run.Outcome{Cached: true, Note: count(len(n.Outputs))}, nil
 	}
-	job, err := m.job(ctx, n)
-	if err != nil {
-		return run.Outcome{}, err
-	}
 	log := &logFile{name: m.logName(n)}
 	defer log.Close()
-	m.watch(&job, n, log)
 	before := m.contents(n)
-	result, err := m.builder.Build(ctx, job)
+	result, err := m.allot(ctx, n, func(job build.Job) (*build.Result, error) {
+		m.watch(&job, n, log)
+		return m.builder.Build(ctx, job)
+	})
 	if result != nil {
 		m.keys.set(n.ID, result.Keys)
 	}
@@ -219,13 +220,17 @@ func (m *maker) makePackages(ctx context.Context, n *graph.Node) (run.Outcome, e
 	m.mu.Lock()
 	m.made[n.ID] = result
 	m.mu.Unlock()
-	m.remember(ctx, n, result.Keys)
+	m.remember(ctx, n, result)
 	for _, p := range result.Packages {
 		if _, _, err := m.builder.Sign(ctx, p, m.seal); err != nil {
 			return run.Outcome{}, err
 		}
 	}
-	return run.Outcome{Cached: !result.Ran && !result.Packed, Note: note(result, before)}, nil
+	words := note(result, before)
+	if m.isNewRelease(n.Arch, result.Packages) {
+		words += ", released as " + string(result.Packages[0].Version)
+	}
+	return run.Outcome{Cached: !result.Ran && !result.Packed, Note: words}, nil
 }
 
 // watch shows and logs what a job of a node does.
@@ -285,7 +290,9 @@ func contentsOf(packages []build.Package) string {
 
 // publish makes one generation of everything that was made.
 func (m *maker) publish(ctx context.Context) (run.Outcome, error) {
-	change := repository.Change{Add: map[apk.Arch][]repository.Addition{}, Replace: m.whole, Respect: true}
+	change := repository.Change{
+		Add: map[apk.Arch][]repository.Addition{}, Remove: map[apk.Arch][]string{}, Replace: m.whole, Respect: true,
+	}
 	count := 0
 	for _, n := range m.packages {
 		packages, err := m.packagesOf(n)
@@ -298,6 +305,7 @@ func (m *maker) publish(ctx context.Context) (run.Outcome, error) {
 				return run.Outcome{}, err
 			}
 			change.Add[n.Arch] = append(change.Add[n.Arch], repository.Addition{Package: info, File: file})
+			change.Remove[n.Arch] = append(change.Remove[n.Arch], p.Name) // earlier releases
 			count++
 		}
 	}

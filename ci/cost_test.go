@@ -196,7 +196,7 @@ func (c costScene) mend(t *testing.T) error {
 	}
 	makes := map[string][]apk.Version{} // under which a name is to be had
 	for _, n := range nodes {
-		plan, err := n.Plan()
+		plan, err := n.Plan(0)
 		must(t, err)
 		for _, o := range n.Outputs {
 			makes[o.Name] = append(makes[o.Name], plan.FullVersion())
@@ -270,7 +270,7 @@ func (c costScene) publishOlder(nodes []*graph.Node) error {
 	}
 	names := map[string]bool{}
 	for _, n := range nodes {
-		plan, err := n.Plan()
+		plan, err := n.Plan(0)
 		if err != nil {
 			return err
 		}
@@ -359,7 +359,7 @@ func (c costScene) pretendAll(t *testing.T) (left int) {
 }
 
 func (w *world) pretendOne(ctx context.Context, n *graph.Node, tree cas.Digest) error {
-	job, err := w.job(ctx, n)
+	job, err := w.job(ctx, n, 0)
 	if err != nil {
 		return err
 	}

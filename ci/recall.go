@@ -33,8 +33,9 @@ import (
 
 // recalled is what is remembered of a node that was found to be made.
 type recalled struct {
-	basis string
-	keys  [2]recalledKey // of the tree action and of the package action
+	basis    string
+	keys     [2]recalledKey // of the tree action and of the package action
+	released [2]string      // digests of the releases by which its epoch comes out as it did: those of then, and itself
 }
 
 // A recalledKey is the digest of an action's key, by its kind.
@@ -68,7 +69,7 @@ type recollection struct {
 // believed is how long a look into the store counts. The store forgets what nobody has asked for.
 const believed = 12 * time.Hour
 
-const recallFormat = "made/1"
+const recallFormat = "made/2"
 
 func openRecollection(file, identity string) *recollection {
 	c := &recollection{file: file, identity: recallFormat + " " + identity, of: map[string]recalled{}, there: map[string]bool{}}
@@ -89,6 +90,9 @@ func (c *recollection) encode(w *record.Writer, ids []string) {
 			w.Text(key.kind)
 			w.Text(key.digest)
 		}
+		for _, digest := range c.of[id].released {
+			w.Text(digest)
+		}
 	}
 }
 
@@ -98,6 +102,9 @@ func (c *recollection) decode(r *record.Reader) bool {
 		node, k := r.Text(), recalled{basis: r.Text()}
 		for i := range k.keys {
 			k.keys[i] = recalledKey{r.Text(), r.Text()}
+		}
+		for i := range k.released {
+			k.released[i] = r.Text()
 		}
 		c.of[node] = k
 	}
@@ -162,7 +169,7 @@ func (w *world) recall(ctx context.Context, n *graph.Node) (recalled, bool) {
 		return k, false
 	}
 	basis, err := w.basis(ctx, n)
-	if err != nil || basis != k.basis {
+	if err != nil || basis != k.basis || !slices.Contains(k.released[:], cas.DigestOf([]byte(w.releasesOf(n))).Hash) {
 		return k, false
 	}
 	if !w.recollection.whole(w.stamp()) {
@@ -182,13 +189,16 @@ func (w *world) recall(ctx context.Context, n *graph.Node) (recalled, bool) {
 }
 
 // remember keeps what was found of a node by solving its environment.
-func (w *world) remember(ctx context.Context, n *graph.Node, keys []*cas.Key) {
+func (w *world) remember(ctx context.Context, n *graph.Node, made *build.Result) {
 	basis, err := w.basis(ctx, n)
-	if err != nil || len(keys) != len(recalled{}.keys) {
+	if err != nil || len(made.Keys) != len(recalled{}.keys) {
 		return
 	}
 	k := recalled{basis: basis}
-	for i, key := range keys {
+	for i, text := range []string{w.releasesOf(n), releasedAs(made.Packages)} {
+		k.released[i] = cas.DigestOf([]byte(text)).Hash
+	}
+	for i, key := range made.Keys {
 		k.keys[i] = recalledKey{key.Kind(), key.Digest().String()}
 	}
 	w.recollection.found(n.ID, k)

@@ -13,7 +13,6 @@ import (
 
 	"distro.internal/ci/graph"
 	"distro.internal/ci/run"
-	"distro.internal/melange/build"
 	"distro.internal/shared/cas"
 )
 
@@ -87,11 +86,7 @@ func (w *world) surveyPackages(ctx context.Context, f *finding) {
 		f.verdict = upToDate
 		return
 	}
-	job, err := w.job(ctx, f.node)
-	var result *build.Result
-	if err == nil {
-		result, err = w.builder.Lookup(job)
-	}
+	result, err := w.allot(ctx, f.node, w.builder.Lookup)
 	if result != nil {
 		f.changes, f.never = w.changes(f.node.ID, result.Keys)
 	}
@@ -99,7 +94,7 @@ func (w *world) surveyPackages(ctx context.Context, f *finding) {
 	case err == nil:
 		f.verdict = upToDate
 		w.made[f.node.ID] = result
-		w.remember(ctx, f.node, result.Keys)
+		w.remember(ctx, f.node, result)
 	case errors.Is(err, fs.ErrNotExist) && result != nil:
 		last, _ := w.journal.Last(f.node.ID)
 		f.verdict, f.failed = stale, last.Status == run.Failed && len(f.changes) == 0

@@ -85,7 +85,8 @@ func (m *maker) silence() {
 // test runs all tests of a recipe. One that fails does not keep the others from
 // being run.
 func (m *maker) test(ctx context.Context, n *graph.Node) (run.Outcome, error) {
-	plan, err := n.Plan()
+	packages, _ := m.graph.Node(string(n.Arch) + "/" + n.Name) // that are tested
+	plan, err := m.madePlan(packages)
 	if err != nil {
 		return run.Outcome{}, err
 	}

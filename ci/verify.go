@@ -83,7 +83,11 @@ var errNotBuilt = errors.New("it is not built as it is now: run world build firs
 
 // verifyNode rebuilds a node that was found up to date.
 func (w *world) verifyNode(ctx context.Context, other *build.Builder, n *graph.Node, again bool) (run.Outcome, error) {
-	job, err := w.job(ctx, n)
+	plan, err := w.madePlan(n)
+	if err != nil {
+		return run.Outcome{}, err
+	}
+	job, err := w.job(ctx, n, plan.Epoch)
 	if err != nil {
 		return run.Outcome{}, err
 	}

@@ -44,6 +44,8 @@ type world struct {
 	seal    build.Seal
 	keyring apk.Keyring
 
+	releases repository.Releases // what is published
+
 	mu       sync.Mutex
 	made     map[string]*build.Result // by node
 	external map[string]*external     // by repositories, keys and architecture
@@ -171,7 +173,8 @@ func (w *world) load(ctx context.Context) (err error) {
 	if err := w.memory.Save(); err != nil {
 		clog.WarnContext(ctx, err.Error()) // the next one reads them again
 	}
-	return nil
+	w.releases, err = w.repository().Releases()
+	return err
 }
 
 // memoryFile is where something is remembered of this workspace.
@@ -226,9 +229,9 @@ func (w *world) fileName(word string) (string, bool) {
 	return filepath.ToSlash(rel), err == nil && filepath.IsLocal(rel)
 }
 
-// job decides the environment of a packages node, whose ancestors are all made.
-func (w *world) job(ctx context.Context, n *graph.Node) (build.Job, error) {
-	plan, err := n.Plan()
+// job decides the environment of a packages node, whose ancestors are all made, for packages of an epoch.
+func (w *world) job(ctx context.Context, n *graph.Node, epoch uint64) (build.Job, error) {
+	plan, err := n.Plan(epoch)
 	if err != nil {
 		return build.Job{}, err
 	}

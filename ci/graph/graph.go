@@ -48,11 +48,12 @@ type Node struct {
 	Needs    []Edge // by To, then Class, then Via
 	Seeds    []Edge // what would close a cycle, and is taken from other repositories instead; likewise
 
-	plan func() (*recipe.Plan, error)
+	plan func(epoch uint64) (*recipe.Plan, error)
 }
 
-// Plan is all of a packages node's plan, which is made again for those few nodes of which somebody wants to know.
-func (n *Node) Plan() (*recipe.Plan, error) { return n.plan() }
+// Plan is all of a packages node's plan, which is made again for those few nodes of which somebody wants to know. Its
+// packages are of the given epoch, or the recipe's if that is higher.
+func (n *Node) Plan(epoch uint64) (*recipe.Plan, error) { return n.plan(epoch) }
 
 // A Class says what an edge is for.
 type Class string

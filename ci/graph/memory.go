@@ -137,7 +137,7 @@ func (m *Memory) nodes(recipes []string, images []*Node, l *loader) []*Node {
 		there[file] = true
 		for _, n := range m.recipes[file].nodes {
 			n := *n
-			n.plan = func() (*recipe.Plan, error) { return l.again(&n) }
+			n.plan = func(epoch uint64) (*recipe.Plan, error) { return l.again(&n, epoch) }
 			nodes = append(nodes, &n)
 		}
 	}

@@ -184,7 +184,7 @@ func (l *loader) recipe(trail *inputs.Trail, file string) ([]*Node, error) {
 	}
 	var nodes []*Node
 	for _, arch := range l.config.Archs {
-		plan, err := l.plan(trail, r, apk.Arch(arch))
+		plan, err := l.plan(trail, r, apk.Arch(arch), 0)
 		if errors.Is(err, recipe.ErrArchitecture) {
 			continue
 		} else if err != nil {
@@ -206,11 +206,11 @@ func (l *loader) recipe(trail *inputs.Trail, file string) ([]*Node, error) {
 	return nodes, nil
 }
 
-func (l *loader) plan(trail *inputs.Trail, r *recipe.Recipe, arch apk.Arch) (*recipe.Plan, error) {
+func (l *loader) plan(trail *inputs.Trail, r *recipe.Recipe, arch apk.Arch, epoch uint64) (*recipe.Plan, error) {
 	var errs error
 	plan, err := r.Plan(recipe.PlanOptions{
 		Arch: arch, BuildArch: apk.Arch(l.config.BuildArch), Dir: trail.FS(filepath.Dir(r.File)),
-		Network: l.config.Network.Of(r.Package.Name.Value),
+		Network: l.config.Network.Of(r.Package.Name.Value), Epoch: epoch,
 		Library: l.library.Noting(func(file string) {
 			for _, folder := range l.config.Pipelines {
 				errs = errors.Join(errs, trail.Met(filepath.Join(folder, file)))
@@ -224,7 +224,7 @@ func (l *loader) plan(trail *inputs.Trail, r *recipe.Recipe, arch apk.Arch) (*re
 }
 
 // again plans a recipe once more, with its steps.
-func (l *loader) again(n *Node) (*recipe.Plan, error) {
+func (l *loader) again(n *Node, epoch uint64) (*recipe.Plan, error) {
 	trail := inputs.New(l.dir).Trail()
 	data, err := trail.ReadFile(n.File)
 	if err != nil {
@@ -234,14 +234,17 @@ func (l *loader) again(n *Node) (*recipe.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	plan, err := l.plan(trail, r, n.Arch)
+	plan, err := l.plan(trail, r, n.Arch, 0)
 	if err != nil {
 		return nil, err
 	}
 	if plan.Digests() != n.Digests {
 		return nil, fmt.Errorf("%s, or a file that it uses, changes while it is read: run this again", n.File)
 	}
-	return plan, nil
+	if epoch <= plan.Epoch {
+		return plan, nil
+	}
+	return l.plan(trail, r, n.Arch, epoch)
 }
 
 func (l *loader) image(trail *inputs.Trail, file string) (*Node, error) {

@@ -40,6 +40,7 @@ type PlanOptions struct {
 	VarsFiles []File   // YAML maps of variables; they win over the recipe's vars, the last file most
 	Libc      string   // libc part of the native triplets: "gnu" (the default) or "musl"
 	Commit    string   // of the recipe, for packages that name none
+	Epoch     uint64   // of the packages, where the recipe's own is less
 
 	// CheckShell also reads each script as a shell would, to find what it would stumble over. It takes longer than all the
 	// rest of planning.
@@ -189,7 +190,7 @@ func (p *planner) header() {
 	p.Arch, p.BuildArch = p.options.Arch, p.options.BuildArch
 	p.Name = p.expand(r.Package.Name, p.base)
 	p.Version = apk.Version(p.expand(r.Package.Version, p.base))
-	p.Epoch = r.Package.Epoch
+	p.Epoch = p.epoch()
 	switch _, release, released := strings.Cut(string(p.Version), "-r"); {
 	case !p.Version.Valid() && p.Version != "":
 		p.errs.Add(r.Package.Version.Pos, "", "%q is not a version", p.Version)
@@ -209,6 +210,9 @@ func (p *planner) header() {
 	}
 }
 
+// epoch is the number that the packages' versions end in: 1.2.3-rN.
+func (p *planner) epoch() uint64 { return max(p.recipe.Package.Epoch, p.options.Epoch) }
+
 // define makes the names of the whole recipe.
 func (p *planner) define(env EnvironmentSection) {
 	r := p.recipe
@@ -216,7 +220,7 @@ func (p *planner) define(env EnvironmentSection) {
 	p.machines(env)
 	p.root.set("targets.outdir", OutputDir)
 	p.root.set("package.srcdir", Workspace)
-	p.root.set("package.epoch", strconv.FormatUint(r.Package.Epoch, 10))
+	p.root.set("package.epoch", strconv.FormatUint(p.epoch(), 10))
 	p.root.define("package.name", r.Package.Name)
 	p.root.define("package.version", r.Package.Version)
 	p.root.define("package.description", r.Package.Description)

@@ -98,6 +98,10 @@ type state struct {
 	Indexes map[apk.Arch]string `json:"indexes"`       // SHA-256 of the text of each index, hex
 	Of      int                 `json:"of,omitempty"`  // see Generation
 	Undone  []int               `json:"undone,omitempty"`
+
+	// Higher are the packages of earlier generations that this one has only in a lower version, or not at all: the
+	// highest of each name.
+	Higher map[apk.Arch]map[string]Release `json:"higher,omitempty"`
 }
 
 func (s state) equal(t state) bool { return s.Key == t.Key && maps.Equal(s.Indexes, t.Indexes) }
@@ -144,6 +148,9 @@ func (r *Repository) follow(ctx context.Context, current, base Generation, c Cha
 	}
 	if base.Number != current.Number {
 		next.state.Of, next.state.Undone = base.Number, undone
+	}
+	if next.state.Higher, err = r.higher(current, next.index); err != nil {
+		return Generation{}, err
 	}
 	g, err := r.write(ctx, next)
 	if err != nil {
