@@ -240,8 +240,8 @@ func (m *maker) watch(job *build.Job, n *graph.Node, log *logFile) {
 		job.Keep = build.KeepFailed
 	}
 	job.OnStep = func(i, of int, s recipe.Step) {
-		m.report.Doing(n.ID, fmt.Sprintf("step %d of %d: %s", i, of, stepName(s)))
-		fmt.Fprintf(log, "# %s: %s\n", s.Pos, stepName(s))
+		m.report.Doing(n.ID, fmt.Sprintf("step %d of %d: %s", i, of, s.Title()))
+		fmt.Fprintf(log, "# %s: %s\n", s.Pos, s.Title())
 	}
 }
 
@@ -512,19 +512,6 @@ func tail(file string, n int) []string {
 		lines = append(lines, scanner.Text())
 	}
 	return lines[max(0, len(lines)-n):]
-}
-
-func stepName(s recipe.Step) string {
-	switch {
-	case s.Name != "":
-		return s.Name
-	case s.Uses != "":
-		return s.Uses
-	case s.Module != nil:
-		return s.Module.Name
-	}
-	first, _, _ := strings.Cut(strings.TrimSpace(s.Script), "\n")
-	return first
 }
 
 // A logFile is made when something is written to it, so that a node that runs

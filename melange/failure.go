@@ -48,7 +48,7 @@ func (s surroundings) explain(job build.Job, log *stepLog, err error) {
 }
 
 func (s surroundings) explainStep(style console.Style, log *stepLog, failure *build.StepError) {
-	fmt.Fprintf(s.stderr, "\n%s\n", style.Bad(fmt.Sprintf("step %d of %d failed: %s: %v", failure.N, failure.Of, stepName(failure.Step), failure.Err)))
+	fmt.Fprintf(s.stderr, "\n%s\n", style.Bad(fmt.Sprintf("step %d of %d failed: %s: %v", failure.N, failure.Of, failure.Step.Title(), failure.Err)))
 	s.quote(style, failure.Step.Pos)
 	if failure.Step.Uses != "" {
 		s.quote(style, failure.Step.ScriptPos)

@@ -209,19 +209,6 @@ func epoch(environment, date string) (int64, error) {
 // announce tells of each step before it runs.
 func announce(w io.Writer, plan *recipe.Plan) func(n, of int, s recipe.Step) {
 	return func(n, of int, s recipe.Step) {
-		fmt.Fprintf(w, "%s/%s: step %d of %d: %s (%s)\n", plan.Arch, plan.Name, n, of, stepName(s), s.Pos)
+		fmt.Fprintf(w, "%s/%s: step %d of %d: %s (%s)\n", plan.Arch, plan.Name, n, of, s.Title(), s.Pos)
 	}
-}
-
-func stepName(s recipe.Step) string {
-	switch {
-	case s.Name != "":
-		return s.Name
-	case s.Uses != "":
-		return s.Uses
-	case s.Module != nil:
-		return s.Module.Name
-	}
-	first, _, _ := strings.Cut(strings.TrimSpace(s.Script), "\n")
-	return first
 }

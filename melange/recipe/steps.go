@@ -27,6 +27,20 @@ type Step struct {
 	ScriptPos document.Pos      // the text, in the recipe or in a pipeline file
 }
 
+// Title is what people know the step by.
+func (s Step) Title() string {
+	switch {
+	case s.Name != "":
+		return s.Name
+	case s.Uses != "":
+		return s.Uses
+	case s.Module != nil:
+		return s.Module.Name
+	}
+	first, _, _ := strings.Cut(strings.TrimSpace(s.Script), "\n")
+	return first
+}
+
 // Node is a step as it stands in the recipe or in a pipeline that the recipe uses, decided. The nodes of a pipeline are a
 // tree, which has the same steps and sources in it as the plan has in its lists. What a condition excludes is not there.
 type Node struct {
