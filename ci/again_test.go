@@ -172,8 +172,8 @@ func (p place) prepare(uid int, when time.Time) {
 const kills = 20
 
 // TestKilled kills builds at any moment. After each kill the repository is
-// whole and nothing is left of the build; in the end all is as if nothing had
-// happened.
+// whole and nothing is left of the build; in the end all is as in a place where
+// nothing but the last build has happened, after what the others published.
 func TestKilled(t *testing.T) {
 	undisturbed, p := newPlace(t), newPlace(t)
 	for _, q := range []place{undisturbed, p} {
@@ -199,6 +199,8 @@ func TestKilled(t *testing.T) {
 	if err := copyTo(filepath.Join(p.dir, "packages/lib/words"), "testdata/workspace/packages/lib/words"); err != nil {
 		t.Fatal(err)
 	}
+	undisturbed.startFrom(p)
+	undisturbed.run(undisturbed.world("build"))
 	p.run(p.world("build"))
 	p.checkRepository()
 	if left, err := os.ReadDir(filepath.Join(p.dir, ".cache/distro/work")); err != nil || len(left) > 0 {
@@ -206,6 +208,23 @@ func TestKilled(t *testing.T) {
 	}
 	if d := cmp.Diff(undisturbed.made(), p.made()); d != "" {
 		t.Errorf("after %d kills, made otherwise:\n%s", kills, d)
+	}
+}
+
+// startFrom makes it a place in which nothing was made yet, but what q has published.
+func (p place) startFrom(q place) {
+	p.t.Helper()
+	for _, made := range []string{"out", ".cache/distro"} {
+		if err := os.RemoveAll(filepath.Join(p.dir, made)); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	from := filepath.Join(q.dir, "out/repository")
+	if _, err := os.Stat(from); err != nil {
+		return // every build was killed before
+	}
+	if err := os.CopyFS(filepath.Join(p.dir, "out/repository"), os.DirFS(from)); err != nil {
+		p.t.Fatal(err)
 	}
 }
 
