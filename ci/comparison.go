@@ -91,6 +91,25 @@ func (c *comparison) publishedSource(ctx context.Context) (repository.Source, er
 	return repository.Source{URL: c.path(c.published), Keyring: keyring}, err
 }
 
+// publishedReleases are those that what is made has to be newer than.
+func (c *comparison) publishedReleases(ctx context.Context) (repository.Releases, error) {
+	source, err := c.publishedSource(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := repository.Releases{}
+	for _, arch := range c.config.Archs {
+		index, err := c.client.Index(ctx, source, apk.Arch(arch))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // the architecture is new
+		} else if err != nil {
+			return nil, fmt.Errorf("reading what is published: %w", err)
+		}
+		all[apk.Arch(arch)] = repository.ReleasesOf(index)
+	}
+	return all, nil
+}
+
 // A newest is a repository's own packages of one architecture, of each name the newest.
 type newest map[string]*apk.Package
 
@@ -220,7 +239,7 @@ func (c *comparison) gone(arch apk.Arch, before newest) []policy.Changed {
 
 // places are those of the packages of a node, by their names.
 func (c *comparison) places(n *graph.Node) (map[string]policy.Places, error) {
-	plan, err := n.Plan()
+	plan, err := n.Plan(0)
 	if err != nil {
 		return nil, err
 	}

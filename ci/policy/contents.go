@@ -20,7 +20,6 @@ import (
 // Contents is what the checks want to know of a package's files. It is a
 // function of the package, small beside it, and can be kept.
 type Contents struct {
-	Payload string // what a repository sees, see apk.PayloadDigest
 	Files   []File // all names, directories among them, in the order of the package
 	Objects []Object
 }
@@ -64,7 +63,7 @@ func (s Symbol) String() string {
 // ReadContents reads a package to its end, and verifies it in doing so. ELF files
 // are looked into in scratch, which is overwritten.
 func ReadContents(r *apk.Reader, scratch *os.File) (*Contents, error) {
-	c := &Contents{Payload: apk.PayloadDigest(r.Package, r.Package.DataHash, r.Scripts)}
+	c := &Contents{}
 	for {
 		e, content, err := r.Next()
 		if err == io.EOF {
@@ -162,12 +161,11 @@ func compareSymbols(a, b Symbol) int {
 }
 
 // ContentsFormat names what Encode writes and ReadContents finds: what was kept of another one says something else.
-const ContentsFormat = "contents/1"
+const ContentsFormat = "contents/2"
 
 // Encode returns the bytes that DecodeContents reads.
 func (c *Contents) Encode() []byte {
 	w := &record.Writer{}
-	w.Text(c.Payload)
 	w.Count(len(c.Files))
 	for _, f := range c.Files {
 		w.Text(f.Path)
@@ -199,7 +197,7 @@ func encodeSymbols(w *record.Writer, list []Symbol) {
 // DecodeContents reads what Encode has written. Its texts lie in b.
 func DecodeContents(b []byte) (*Contents, error) {
 	r := record.NewReader(b)
-	c := &Contents{Payload: r.Text(), Files: make([]File, r.Count())}
+	c := &Contents{Files: make([]File, r.Count())}
 	for i := range c.Files {
 		c.Files[i] = File{r.Text(), fs.FileMode(r.Int()), r.Bool()}
 	}

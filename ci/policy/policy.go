@@ -52,7 +52,6 @@ var checks = []Check{
 	{"pkgconf", Warning, "a pkg-config module that is gone", (*judge).modules},
 	{"files", Failure, "a file of two packages of which neither replaces the other", (*judge).files},
 	{"version", Failure, "a version that is lower than the published one", (*judge).versions},
-	{"release", Warning, "other content under a version that is published", (*judge).releases},
 	{"license", Failure, "a licence that is not on SPDX's list", (*judge).licenses},
 	{"license-policy", Failure, "a licence that the workspace does not allow", (*judge).licensePolicy},
 	{"size", Warning, "a package that grew much", (*judge).sizes},

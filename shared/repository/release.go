@@ -56,7 +56,7 @@ func (r *Repository) releases(g Generation) (Releases, error) {
 		if err != nil {
 			return nil, err
 		}
-		all[arch] = releasesOf(x)
+		all[arch] = ReleasesOf(x)
 	}
 	for arch, names := range s.Higher {
 		if all[arch] == nil {
@@ -80,7 +80,7 @@ func (r *Repository) higher(current Generation, next map[apk.Arch]*apk.Index) (m
 	}
 	all := map[apk.Arch]map[string]Release{}
 	for arch, names := range before {
-		offered := releasesOf(next[arch])
+		offered := ReleasesOf(next[arch])
 		for name, releases := range names {
 			top := highest(releases)
 			if now := offered[name]; len(now) > 0 && apk.Compare(highest(now).Version, top.Version) >= 0 {
@@ -95,8 +95,8 @@ func (r *Repository) higher(current Generation, next map[apk.Arch]*apk.Index) (m
 	return all, nil
 }
 
-// releasesOf are those of an index by name; nil has none.
-func releasesOf(x *apk.Index) map[string][]Release {
+// ReleasesOf are those of an index by name; nil has none.
+func ReleasesOf(x *apk.Index) map[string][]Release {
 	names := map[string][]Release{}
 	if x == nil {
 		return names
