@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	machine "debug/elf"
 	"errors"
 	"fmt"
@@ -45,13 +46,17 @@ func TestStripLikeBinutils(t *testing.T) {
 		t.Skip("there is no strip to compare with")
 	}
 	files := corpus(t, programs)
+	if len(files) == 0 {
+		t.Fatal("there are no files to compare")
+	}
 	for _, opts := range []string{"-g", "--strip-unneeded", "--strip-all"} {
 		t.Run(opts, func(t *testing.T) {
 			options, err := stripOptions([]string{opts})
 			must(t, err)
 			theirs := filepath.Join(t.TempDir(), "theirs")
 			for file, m := range files {
-				if out, err := exec.Command(programs[m], opts, "-o", theirs, file).CombinedOutput(); err != nil {
+				// Notes of compilers, which it would merge, stay as they are.
+				if out, err := exec.Command(programs[m], opts, "--no-merge-notes", "-o", theirs, file).CombinedOutput(); err != nil {
 					t.Logf("%s: %v: %s", file, err, out)
 					continue
 				}
@@ -62,13 +67,15 @@ func TestStripLikeBinutils(t *testing.T) {
 	}
 }
 
-// corpus lists files for which there is a program, with their machines.
+// corpus lists files for which there is a program, with their machines. Of folders that somebody named nothing is left out:
+// there a program that is missing is an error.
 func corpus(t *testing.T, programs map[machine.Machine]string) map[string]machine.Machine {
 	files := samples(t)
 	folders, most := []string{"/usr/bin", "/usr/lib"}, 8
 	if list := os.Getenv(corpusVariable); list != "" {
 		folders, most = filepath.SplitList(list), 1<<30
 	}
+	left := make(map[machine.Machine]int)
 	for _, folder := range folders {
 		n := 0
 		filepath.WalkDir(folder, func(file string, d fs.DirEntry, err error) error {
@@ -76,14 +83,27 @@ func corpus(t *testing.T, programs map[machine.Machine]string) map[string]machin
 				return nil
 			}
 			if f, err := machine.Open(file); err == nil {
-				if (f.Type == machine.ET_DYN || f.Type == machine.ET_EXEC) && programs[f.Machine] != "" {
+				switch finished := f.Type == machine.ET_DYN || f.Type == machine.ET_EXEC; {
+				case finished && programs[f.Machine] != "":
 					files[file] = f.Machine
 					n++
+				case finished:
+					left[f.Machine]++
 				}
 				f.Close()
 			}
 			return nil
 		})
+	}
+	for name, m := range machines {
+		if left[m] == 0 {
+			continue
+		}
+		report := t.Logf
+		if os.Getenv(corpusVariable) != "" {
+			report = t.Errorf
+		}
+		report("%d files of %s are not compared: there is no %s-linux-gnu-strip", left[m], name, name)
 	}
 	return files
 }
@@ -149,6 +169,10 @@ func compare(t *testing.T, file string, o elf.Options, theirs string) {
 	if diff := firstDifference(want, got); diff != "" {
 		t.Errorf("%s: its outline differs: %s", file, diff)
 	}
+	checkPlaces(t, file, ours)
+	if diff := firstDifference(places(t, theirs), places(t, ours)); diff != "" && !moved {
+		t.Errorf("%s: what lies where differs: %s", file, diff)
+	}
 	info, err := os.Stat(theirs)
 	if err != nil || moved {
 		must(t, err)
@@ -188,6 +212,78 @@ func segments(t *testing.T, file string) (lines []string) {
 		lines = append(lines, fmt.Sprintf("%v %v %#x %#x %#x", p.Type, p.Flags, p.Vaddr, p.Filesz, p.Memsz))
 	}
 	return lines
+}
+
+// places is the order in which sections lie in a file, those that are loaded with their places in a page (which page it is
+// depends on how closely segments move together), and which of them each segment covers. What is not loaded lies wherever there is room; relocations among it, which binutils puts behind all else
+// whatever their number is, are left out.
+func places(t *testing.T, file string) (lines []string) {
+	f, err := machine.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, s := range inFile(f) {
+		switch loaded := s.Flags&machine.SHF_ALLOC != 0; {
+		case loaded:
+			lines = append(lines, fmt.Sprintf("%s %#x", s.Name, s.Offset%4096))
+		case s.Type != machine.SHT_REL && s.Type != machine.SHT_RELA:
+			lines = append(lines, s.Name)
+		}
+	}
+	for _, p := range f.Progs {
+		covered := []string{}
+		for _, s := range f.Sections {
+			if s.Flags&machine.SHF_ALLOC != 0 && s.Addr >= p.Vaddr && s.Addr+s.Size <= p.Vaddr+p.Memsz {
+				covered = append(covered, s.Name)
+			}
+		}
+		lines = append(lines, fmt.Sprintf("%v at %#x: %s", p.Type, p.Off%4096, strings.Join(covered, " ")))
+	}
+	return lines
+}
+
+// inFile lists the sections that have bytes in a file, by their places.
+func inFile(f *machine.File) []*machine.Section {
+	var list []*machine.Section
+	for _, s := range f.Sections {
+		if s.Type != machine.SHT_NULL && s.Type != machine.SHT_NOBITS && s.FileSize > 0 {
+			list = append(list, s)
+		}
+	}
+	slices.SortStableFunc(list, func(a, b *machine.Section) int { return cmp.Compare(a.Offset, b.Offset) })
+	return list
+}
+
+// checkPlaces is what holds for any file: sections lie as they ask to be aligned, not in each other, those that are loaded
+// where their segments have them, and segments where the kernel can map them.
+func checkPlaces(t *testing.T, name, file string) {
+	f, err := machine.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	end := uint64(0)
+	for _, s := range inFile(f) {
+		if s.Addralign > 1 && s.Offset%s.Addralign != 0 {
+			t.Errorf("%s: %s at %#x is not aligned to %#x", name, s.Name, s.Offset, s.Addralign)
+		}
+		if s.Offset < end {
+			t.Errorf("%s: %s at %#x lies in what goes to %#x", name, s.Name, s.Offset, end)
+		}
+		end = s.Offset + s.FileSize
+	}
+	for _, p := range f.Progs {
+		if p.Type == machine.PT_LOAD && p.Align > 1 && p.Off%p.Align != p.Vaddr%p.Align {
+			t.Errorf("%s: the segment for %#x cannot be mapped from %#x", name, p.Vaddr, p.Off)
+		}
+		for _, s := range f.Sections {
+			if p.Type == machine.PT_LOAD && s.Flags&machine.SHF_ALLOC != 0 && s.Flags&machine.SHF_TLS == 0 && s.Type != machine.SHT_NOBITS &&
+				s.Addr >= p.Vaddr && s.Addr < p.Vaddr+p.Filesz && s.Offset-p.Off != s.Addr-p.Vaddr {
+				t.Errorf("%s: %s at %#x is not where its segment at %#x has %#x", name, s.Name, s.Offset, p.Off, s.Addr)
+			}
+		}
+	}
 }
 
 // outline is what a file has: sections and symbols. Where sections lie that are not loaded is left out, and what
