@@ -127,8 +127,6 @@ func (m *maker) testJob(ctx context.Context, n *graph.Node, plan *recipe.Plan, t
 	if err != nil {
 		return job, err
 	}
-	if job.Environment, err = build.ResolveTest(plan, t, offer); err != nil {
-		return job, fmt.Errorf("%s: %w", n.File, err)
-	}
-	return job, nil
+	job.Environment, err = build.ResolveTest(plan, t, offer)
+	return job, m.suggest(err)
 }

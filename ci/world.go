@@ -26,6 +26,7 @@ import (
 	"distro.internal/shared/apk"
 	"distro.internal/shared/cas"
 	"distro.internal/shared/catalog"
+	"distro.internal/shared/document"
 	"distro.internal/shared/repository"
 	"distro.internal/shared/rootfs"
 	"distro.internal/shared/solve"
@@ -247,10 +248,23 @@ func (w *world) job(ctx context.Context, n *graph.Node, epoch uint64) (build.Job
 		}
 	}
 	job.Environment, err = build.Resolve(plan, rootOffer, targetOffer)
-	if err != nil {
-		return job, fmt.Errorf("%s: %w", n.File, err)
+	return job, w.suggest(err)
+}
+
+// suggest adds to a conflict what of the workspace may be meant by a name that nobody has: a recipe is not offered what
+// others make, unless it names them.
+func (w *world) suggest(err error) error {
+	var conflict *solve.Conflict
+	if !errors.As(err, &conflict) {
+		return err
 	}
-	return job, nil
+	made := w.graph.Packages()
+	for _, p := range conflict.Problems {
+		if hint := document.DidYouMean(p.Name, made); hint != "" && !slices.Contains(made, p.Name) {
+			return fmt.Errorf("%w\n    here is made: %s", err, hint)
+		}
+	}
+	return err
 }
 
 // localFiles is the folder of a recipe's own files; nil when it has none.

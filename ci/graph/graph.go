@@ -209,6 +209,20 @@ func (g *Graph) Words() []string {
 	return slices.Compact(words)
 }
 
+// Packages lists the names of all that recipes make.
+func (g *Graph) Packages() []string {
+	var names []string
+	for _, n := range g.order {
+		if n.Outline != nil {
+			for _, o := range n.Outputs {
+				names = append(names, o.Name)
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
 func (n *Node) makes(name string) bool {
 	return n.Outline != nil && slices.ContainsFunc(n.Outputs, func(o Output) bool { return o.Name == name })
 }

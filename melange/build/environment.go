@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -47,15 +48,30 @@ func Resolve(p *recipe.Plan, root, target Offer) (Environment, error) {
 	var e Environment
 	var err error
 	if e.Root, err = root.install(p.Environment.Packages); err != nil {
-		return e, fmt.Errorf("solving the environment of %s for %s: %w", p.Name, Job{Plan: p}.rootArch(), err)
+		return e, placed(p.Environment, p.File, fmt.Errorf("solving the environment of %s for %s: %w", p.Name, Job{Plan: p}.rootArch(), err))
 	}
 	if !p.Environment.Cross {
 		return e, nil
 	}
 	if e.Sysroot, err = target.install(p.Environment.Sysroot); err != nil {
-		return e, fmt.Errorf("solving the sysroot of %s for %s: %w", p.Name, p.Arch, err)
+		return e, placed(p.Environment, p.File, fmt.Errorf("solving the sysroot of %s for %s: %w", p.Name, p.Arch, err))
 	}
 	return e, nil
+}
+
+// placed says of a conflict where the recipe wants the first thing that cannot be had.
+func placed(e recipe.Environment, file string, err error) error {
+	var conflict *solve.Conflict
+	if errors.As(err, &conflict) {
+		for _, problem := range conflict.Problems {
+			for _, w := range problem.Wanted {
+				if pos := e.Place(w.Dependency); w.By == nil && pos.Line > 0 {
+					return fmt.Errorf("%s: %w", pos, err)
+				}
+			}
+		}
+	}
+	return fmt.Errorf("%s: %w", file, err)
 }
 
 func (o Offer) install(world []apk.Dependency) ([]Installed, error) {
@@ -87,7 +103,7 @@ func ResolveTest(p *recipe.Plan, t *recipe.Test, target Offer) (Environment, err
 	}
 	root, err := target.install(world)
 	if err != nil {
-		return Environment{}, fmt.Errorf("solving the environment of the test of %s for %s: %w", t.Output, p.Arch, err)
+		return Environment{}, placed(t.Environment, p.File, fmt.Errorf("solving the environment of the test of %s for %s: %w", t.Output, p.Arch, err))
 	}
 	return Environment{Root: root}, nil
 }

@@ -60,14 +60,14 @@ func (s Source) changesAs(o Source) bool {
 }
 
 // hasGo says whether steps find the compiler, as far as the recipe and what came before tell. Makefiles then build programs
-// whose modules are wanted.
+// whose modules are Written.
 func (p *planner) hasGo(r *run) bool {
 	for _, t := range p.recipe.Environment.Contents.Packages {
 		if goPackage.MatchString(t.Value) {
 			return true
 		}
 	}
-	return slices.ContainsFunc(r.needs, func(w wanted) bool { return goPackage.MatchString(w.text) })
+	return slices.ContainsFunc(r.needs, func(w Written) bool { return goPackage.MatchString(w.Text) })
 }
 
 var goPackage = regexp.MustCompile(`^(go|golang)(-fips|-msft)?(-[0-9.]+)?(-go)?([~=<>].*)?$`)

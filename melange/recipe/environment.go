@@ -83,6 +83,20 @@ type Environment struct {
 	// SysrootDir.
 	Cross   bool
 	Sysroot []apk.Dependency
+
+	Written []Written `json:"-"` // Packages and Sysroot as they are wanted, for messages
+}
+
+// Place is where it is written that a package is wanted; no line when nobody but the builder wants it.
+func (e Environment) Place(d apk.Dependency) document.Pos {
+	i := slices.IndexFunc(e.Written, func(w Written) bool {
+		written, err := apk.ParseDependency(w.Text)
+		return err == nil && written.Name == d.Name
+	})
+	if i < 0 {
+		return document.Pos{}
+	}
+	return e.Written[i].Pos
 }
 
 type Accounts struct {
@@ -167,23 +181,23 @@ func merged(base, own EnvironmentSection) EnvironmentSection {
 	return m
 }
 
-// wanted is a dependency with its place, not yet read.
-type wanted struct {
-	text string
-	pos  document.Pos
+// Written is a dependency with its place, not yet read.
+type Written struct {
+	Text string
+	Pos  document.Pos
 }
 
 // draft is an environment to which steps still add what they need, and what is wanted in it so far.
 type draft struct {
 	Environment
-	world []wanted
+	world []Written
 }
 
-func (p *planner) want(texts []document.String, in *scope) []wanted {
-	list := make([]wanted, 0, len(texts))
+func (p *planner) want(texts []document.String, in *scope) []Written {
+	list := make([]Written, 0, len(texts))
 	for _, t := range texts {
 		if text, ok := p.try(t, in); ok && text != "" {
-			list = append(list, wanted{text, t.Pos})
+			list = append(list, Written{text, t.Pos})
 		}
 	}
 	return list
@@ -193,10 +207,11 @@ func (p *planner) buildEnvironment(s EnvironmentSection) draft {
 	d := p.environment(s, p.base)
 	p.set(d.Env, s.Environment, p.base)
 	d.world = append(d.world, p.want(p.added, p.base)...)
-	d.world = slices.DeleteFunc(d.world, func(w wanted) bool { return p.removed[w.text] })
+	d.world = slices.DeleteFunc(d.world, func(w Written) bool { return p.removed[w.Text] })
 	if s.Sysroot != nil {
 		d.Cross = true
-		d.Sysroot = p.world(p.want(s.Sysroot.Packages, p.base))
+		sysroot := p.want(s.Sysroot.Packages, p.base)
+		d.Sysroot, d.Written = p.world(sysroot), sysroot
 		d.Env["CROSS_SYSROOT"] = SysrootDir
 	}
 	return d
@@ -236,23 +251,24 @@ func (p *planner) environment(s EnvironmentSection, in *scope) draft {
 }
 
 // finish adds what the steps need. Where none of them is a script there is nobody who could use it.
-func (p *planner) finish(d draft, needs []wanted, steps []Step) Environment {
+func (p *planner) finish(d draft, needs []Written, steps []Step) Environment {
 	if slices.ContainsFunc(steps, func(s Step) bool { return s.Script != "" }) {
 		d.world = append(d.world, needs...)
 	}
 	d.Packages = p.world(d.world)
+	d.Written = append(d.Written, d.world...)
 	return d.Environment
 }
 
 // world reads dependencies, sorted, each once.
-func (p *planner) world(list []wanted) []apk.Dependency {
+func (p *planner) world(list []Written) []apk.Dependency {
 	if len(list) == 0 {
 		return nil
 	}
 	deps := make([]apk.Dependency, 0, len(list))
-	slices.SortStableFunc(list, func(a, b wanted) int { return cmp.Compare(a.text, b.text) })
+	slices.SortStableFunc(list, func(a, b Written) int { return cmp.Compare(a.Text, b.Text) })
 	for i, w := range list {
-		if i > 0 && list[i-1].text == w.text {
+		if i > 0 && list[i-1].Text == w.Text {
 			continue
 		}
 		if d, ok := p.dependency(w); ok {
@@ -262,13 +278,13 @@ func (p *planner) world(list []wanted) []apk.Dependency {
 	return deps
 }
 
-func (p *planner) dependency(w wanted) (apk.Dependency, bool) {
-	d, err := apk.ParseDependency(w.text)
+func (p *planner) dependency(w Written) (apk.Dependency, bool) {
+	d, err := apk.ParseDependency(w.Text)
 	switch {
 	case err != nil:
-		p.errs.Add(w.pos, "", "%v", err)
+		p.errs.Add(w.Pos, "", "%v", err)
 	case !d.Valid():
-		p.errs.Add(w.pos, "", "%q is not a dependency", w.text)
+		p.errs.Add(w.Pos, "", "%q is not a dependency", w.Text)
 	default:
 		return d, true
 	}
@@ -337,6 +353,6 @@ func (p *planner) test(s subject, build EnvironmentSection) (Test, bool) {
 	}
 	p.set(d.Env, section.Environment, s.scope)
 	run := p.steps(s.test.Pipeline, s, p.online(section), p.options.Arch) // a test runs what was built
-	d.world = append(d.world, wanted{s.name, s.pos})
+	d.world = append(d.world, Written{s.name, s.pos})
 	return Test{Output: s.name, Environment: p.finish(d, run.needs, run.steps), Sources: run.sources, Steps: run.steps, Nodes: run.nodes}, true
 }

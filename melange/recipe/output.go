@@ -104,8 +104,8 @@ func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 func (p *planner) dependencies(texts []document.String, in *scope) []string {
 	var deps []string
 	for _, w := range p.want(texts, in) {
-		if _, ok := p.dependency(w); ok && !slices.Contains(deps, w.text) {
-			deps = append(deps, w.text)
+		if _, ok := p.dependency(w); ok && !slices.Contains(deps, w.Text) {
+			deps = append(deps, w.Text)
 		}
 	}
 	return deps
@@ -114,8 +114,8 @@ func (p *planner) dependencies(texts []document.String, in *scope) []string {
 // provides reads names that the package provides, which have one version or none.
 func (p *planner) provides(texts []document.String, in *scope) []string {
 	for _, w := range p.want(texts, in) {
-		if i := strings.IndexAny(w.text, "<>~"); i >= 0 {
-			p.errs.Add(w.pos, "write NAME or NAME=VERSION", "%q: what is provided has one version, not a range", w.text)
+		if i := strings.IndexAny(w.Text, "<>~"); i >= 0 {
+			p.errs.Add(w.Pos, "write NAME or NAME=VERSION", "%q: what is provided has one version, not a range", w.Text)
 		}
 	}
 	return p.dependencies(texts, in)

@@ -61,6 +61,8 @@ type File struct {
 
 // Plan is what a recipe means for one architecture. It is complete and is not changed after it was made.
 type Plan struct {
+	File string `json:"-"` // of the recipe, for messages
+
 	Name            string
 	Version         apk.Version // without the epoch
 	Epoch           uint64
@@ -119,6 +121,7 @@ func (r *Recipe) Plan(o PlanOptions) (*Plan, error) {
 		o.Library = NewLibrary(o.Pipelines...)
 	}
 	p := &planner{recipe: r, options: o}
+	p.File = r.Package.Name.Pos.File
 	p.plan()
 	if err := p.errs.Err(); err != nil {
 		return nil, err
@@ -166,7 +169,7 @@ func (p *planner) plan() {
 	if build.Cross {
 		runner = p.options.BuildArch
 	}
-	var needs []wanted
+	var needs []Written
 	p.Outputs = make([]Output, 0, len(p.packages))
 	for _, s := range p.packages {
 		run := p.steps(s.pipeline, s, online, runner)

@@ -169,7 +169,7 @@ func describe(p *Plan) string {
 	}
 	rest := *p
 	rest.Name, rest.Version, rest.Epoch, rest.Arch, rest.BuildArch = "", "", 0, "", ""
-	rest.Environment, rest.Sources, rest.Steps, rest.Outputs, rest.Tests = Environment{}, nil, nil, nil, nil
+	rest.File, rest.Environment, rest.Sources, rest.Steps, rest.Outputs, rest.Tests = "", Environment{}, nil, nil, nil, nil
 	if text := fields(rest); text != "" {
 		fmt.Fprintf(&b, "also %s\n", text)
 	}
@@ -199,7 +199,7 @@ func describeEnvironment(b *strings.Builder, e Environment) {
 			fmt.Fprintf(b, "env %s\n", v)
 		}
 	}
-	e.Env = nil
+	e.Env, e.Written = nil, nil
 	if len(e.Accounts.Users) == 1 && e.Accounts.RunAs == "" {
 		e.Accounts = Accounts{}
 	}

@@ -58,7 +58,7 @@ type Node struct {
 type run struct {
 	steps   []Step
 	sources []Source
-	needs   []wanted
+	needs   []Written
 	nodes   []Node
 }
 
