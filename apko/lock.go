@@ -61,7 +61,7 @@ func (m *machine) runLock(ctx context.Context, o *locking, config string) error 
 	if lock, err = s.builder.Complete(ctx, lock, s.sources...); err != nil {
 		return err
 	}
-	lock.Config = image.LockConfig{Name: filepath.Base(config), Digest: s.digest}
+	lock.Config = image.LockConfig{Name: filepath.Base(config), Files: s.config.Files, Digest: s.digest}
 	return lock.WriteFile(o.output)
 }
 

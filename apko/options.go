@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -80,6 +81,8 @@ type session struct {
 	archs   []apk.Arch
 	sources []repository.Source
 	builder *build.Builder
+
+	complemented bool // flags add something to the image file that a lock has to do with
 }
 
 func (m *machine) session(ctx context.Context, o *options, file string) (*session, error) {
@@ -87,7 +90,7 @@ func (m *machine) session(ctx context.Context, o *options, file string) (*sessio
 	if err != nil {
 		return nil, err
 	}
-	s := &session{}
+	s := &session{complemented: len(o.repositories)+len(o.buildRepositories)+len(o.keys)+len(o.packages) > 0}
 	if s.config, err = o.complement(written); err != nil {
 		return nil, err
 	}
@@ -258,16 +261,30 @@ func (s *session) locked(ctx context.Context, o *options) (*image.Lock, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch have := lock.Config.Digest; {
-	case have == "" || strings.HasPrefix(have, "sha256-"):
-		clog.FromContext(ctx).Warnf("the lock %s does not tell in our way which image file it was made for", o.lockFile)
-	case have != s.digest:
-		return nil, fmt.Errorf("the lock %s was made for another image file or other flags: lock it again", o.lockFile)
+	if err := s.madeFor(ctx, lock); err != nil {
+		return nil, fmt.Errorf("the lock %s %w", o.lockFile, err)
 	}
 	if err := s.completeKeys(lock); err != nil {
 		return nil, fmt.Errorf("the lock %s: %w", o.lockFile, err)
 	}
 	return lock.Only(s.archs)
+}
+
+// madeFor refuses the lock of something else.
+func (s *session) madeFor(ctx context.Context, lock *image.Lock) error {
+	have := lock.Config
+	switch {
+	case have.Digest != "" && have.Digest != s.digest:
+		return errors.New("was made for another image file or other flags: lock it again")
+	case have.Digest != "":
+	case have.Files == "":
+		clog.FromContext(ctx).Warnf("the lock does not tell which image file it was made for")
+	case have.Files != s.config.Files:
+		return errors.New("was made for an image file with another text: lock it again")
+	case s.complemented:
+		clog.FromContext(ctx).Warnf("the lock does not tell whether it was made with the repositories, keys and packages of the flags")
+	}
+	return nil
 }
 
 // completeKeys fills in the keys that a lock only names.

@@ -40,6 +40,8 @@ type Config struct {
 	Volumes      []string          `json:"volumes,omitempty"`
 	Layering     Layering          `json:"layering,omitzero"`
 	Certificates Certificates      `json:"certificates,omitzero"`
+
+	Files string `json:"-"` // SHA-256 of the text of the files that this was read from, as "sha256-BASE64"
 }
 
 // Contents is where packages come from and which are wanted. A repository is a URL or a folder, with "@tag " before it

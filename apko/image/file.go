@@ -2,9 +2,12 @@ package image
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"hash"
 	"io/fs"
 	"net/url"
 	"os"
@@ -113,7 +116,7 @@ func Load(name string, includePaths ...string) (*Config, error) {
 
 // LoadBy is Load for who wants to know which files were read, or looked for in vain: all are asked of read.
 func LoadBy(read func(name string) ([]byte, error), name string, includePaths ...string) (*Config, error) {
-	l := loader{read: read, includePaths: includePaths, config: &Config{}}
+	l := loader{read: read, includePaths: includePaths, config: &Config{}, text: sha256.New()}
 	found, err := l.find(name, append([]string{""}, includePaths...))
 	if err != nil {
 		return nil, err
@@ -126,6 +129,7 @@ func LoadBy(read func(name string) ([]byte, error), name string, includePaths ..
 	if err := l.errs.Err(); err != nil {
 		return nil, err
 	}
+	l.config.Files = "sha256-" + base64.StdEncoding.EncodeToString(l.text.Sum(nil))
 	return l.config, nil
 }
 
@@ -149,6 +153,7 @@ type loader struct {
 	read         func(name string) ([]byte, error)
 	includePaths []string
 	config       *Config
+	text         hash.Hash    // of the files, each before what it includes
 	basePos      document.Pos // of the base image, if there is one
 	errs         document.ErrorList
 }
@@ -160,6 +165,7 @@ func (l *loader) load(name string, chain []string) {
 		l.errs.AddError(document.Pos{File: name}, err)
 		return
 	}
+	l.text.Write(data)
 	doc, err := document.Parse(name, data)
 	if err != nil {
 		l.errs.AddError(document.Pos{File: name}, err)

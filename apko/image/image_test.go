@@ -65,6 +65,7 @@ entrypoint: {type: service-bundle, services: {x: y}}
 		Archs:   c.Archs,
 		VCS:     "https://example.org@1",
 		Volumes: []string{"/v"},
+		Files:   c.Files,
 	}
 	if diff := cmp.Diff(want, c); diff != "" {
 		t.Errorf("merged (-want +got):\n%s", diff)

@@ -29,7 +29,8 @@ const LockVersion = "v1"
 // LockConfig names the configuration that was locked.
 type LockConfig struct {
 	Name   string `json:"name,omitempty"`
-	Digest string `json:"checksum,omitempty"` // Config.Digest
+	Files  string `json:"checksum,omitempty"` // Config.Files, which other apkos compare
+	Digest string `json:"digest,omitempty"`   // Config.Digest, which covers flags too, and no comments
 }
 
 // LockContents is what the image takes, and from where. Packages are in install order, one architecture after another.
@@ -167,6 +168,9 @@ func parseLock(data []byte) (*Lock, error) {
 	}
 	if l.Version != LockVersion {
 		return nil, fmt.Errorf("version %q is not known, %s is", l.Version, LockVersion)
+	}
+	if l.Config.Digest == "" && !strings.HasPrefix(l.Config.Files, "sha256-") {
+		l.Config.Digest, l.Config.Files = l.Config.Files, "" // as this apko wrote it at first
 	}
 	for i := range l.Contents.Keyring {
 		key := &l.Contents.Keyring[i]
