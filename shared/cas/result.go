@@ -14,6 +14,8 @@ import (
 type Result struct {
 	Outputs  []Output          `json:"outputs"`
 	Metadata map[string]string `json:"metadata,omitempty"`
+
+	Fetched bool `json:"-"` // from behind a Layered; its outputs need not be here, see Layered.Bring
 }
 
 // An Output is one named blob of a Result.
@@ -35,17 +37,9 @@ func (r *Result) Output(name string) (Digest, bool) {
 // Result returns what was recorded for the action. All its outputs are here, and GC leaves them alone
 // for a while; a result of which an output was lost is as good as none: fs.ErrNotExist.
 func (s Store) Result(action Digest) (*Result, error) {
-	if err := action.check(); err != nil {
-		return nil, err
-	}
-	file := s.name("ac", action)
-	b, err := os.ReadFile(file)
+	r, err := s.Recorded(action)
 	if err != nil {
 		return nil, err
-	}
-	r := new(Result)
-	if err := json.Unmarshal(b, r); err != nil {
-		return nil, fmt.Errorf("result of action %s: %w", action, errors.Join(fs.ErrNotExist, err))
 	}
 	unlock, err := s.lock(unix.LOCK_SH)
 	if err != nil {
@@ -57,8 +51,45 @@ func (s Store) Result(action Digest) (*Result, error) {
 			return nil, fmt.Errorf("result of action %s: output %s is gone: %w", action, o.Name, fs.ErrNotExist)
 		}
 	}
+	return r, nil
+}
+
+// Recorded is Result for who wants to know what the outputs are, and not to have them.
+func (s Store) Recorded(action Digest) (*Result, error) {
+	if err := action.check(); err != nil {
+		return nil, err
+	}
+	file := s.name("ac", action)
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	r, err := ParseResult(b)
+	if err != nil {
+		return nil, fmt.Errorf("result of action %s: %w", action, errors.Join(fs.ErrNotExist, err))
+	}
 	if info, err := os.Stat(file); err == nil {
 		markUsed(file, info)
+	}
+	return r, nil
+}
+
+// Encode returns the result as a store keeps it: JSON, always the same.
+func (r *Result) Encode() ([]byte, error) {
+	b, err := json.Marshal(r)
+	return append(b, '\n'), err
+}
+
+// ParseResult reads what Encode wrote.
+func ParseResult(b []byte) (*Result, error) {
+	r := new(Result)
+	if err := json.Unmarshal(b, r); err != nil {
+		return nil, err
+	}
+	for _, o := range r.Outputs {
+		if err := o.Digest.check(); err != nil {
+			return nil, err
+		}
 	}
 	return r, nil
 }
@@ -74,7 +105,12 @@ func (s Store) SetResult(action Digest, r *Result) error {
 			return fmt.Errorf("recording result of action %s: output %s is not stored", action, o.Name)
 		}
 	}
-	b, err := json.Marshal(r)
+	return s.record(action, r)
+}
+
+// record is SetResult for a result of which the outputs may be elsewhere.
+func (s Store) record(action Digest, r *Result) error {
+	b, err := r.Encode()
 	if err != nil {
 		return err
 	}
@@ -83,7 +119,7 @@ func (s Store) SetResult(action Digest, r *Result) error {
 		return err
 	}
 	defer os.Remove(f.Name())
-	_, err = f.Write(append(b, '\n'))
+	_, err = f.Write(b)
 	if err == nil {
 		err = f.Chmod(0o444)
 	}

@@ -99,20 +99,43 @@ func (s Store) Stamp() string {
 
 // Put stores what r holds.
 func (s Store) Put(ctx context.Context, r io.Reader) (Digest, error) {
+	return s.put(ctx, func(w io.Writer) error {
+		_, err := io.Copy(w, r)
+		return err
+	}, func(Digest) error { return nil })
+}
+
+// Take stores what write writes, which must be the blob that d names; else nothing is stored, and the error is
+// ErrCorrupt.
+func (s Store) Take(ctx context.Context, d Digest, write func(io.Writer) error) error {
+	_, err := s.put(ctx, write, func(got Digest) error {
+		if got != d {
+			return fmt.Errorf("it is %s: %w", got, ErrCorrupt)
+		}
+		return nil
+	})
+	return err
+}
+
+// put stores what write writes, if check has nothing against it.
+func (s Store) put(ctx context.Context, write func(io.Writer) error, check func(Digest) error) (Digest, error) {
 	f, err := s.temp()
 	if err != nil {
 		return Digest{}, err
 	}
 	defer os.Remove(f.Name()) // gone already when all went well
-	h := sha256.New()
-	n, err := io.Copy(io.MultiWriter(f, h), contextReader{ctx, r})
+	w := &measured{ctx: ctx, w: f, h: sha256.New()}
+	err = write(w)
+	d := Digest{Hash: hex.EncodeToString(w.h.Sum(nil)), Size: w.n}
+	if err == nil {
+		err = check(d)
+	}
 	if err == nil {
 		err = finish(f)
 	}
 	if err := errors.Join(err, f.Close()); err != nil {
 		return Digest{}, fmt.Errorf("storing content: %w", err)
 	}
-	d := Digest{Hash: hex.EncodeToString(h.Sum(nil)), Size: n}
 	if s.Has(d) {
 		return d, nil
 	}
@@ -252,17 +275,22 @@ func (b *blob) corrupt() error {
 	return fmt.Errorf("reading blob %s: %w", b.digest, ErrCorrupt)
 }
 
-// contextReader ends a copy when its context does.
-type contextReader struct {
+// measured takes the digest of what is written, and ends when its context does.
+type measured struct {
 	ctx context.Context
-	r   io.Reader
+	w   io.Writer
+	h   hash.Hash
+	n   int64
 }
 
-func (c contextReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
+func (m *measured) Write(p []byte) (int, error) {
+	if err := m.ctx.Err(); err != nil {
 		return 0, err
 	}
-	return c.r.Read(p)
+	n, err := m.w.Write(p)
+	m.h.Write(p[:n])
+	m.n += int64(n)
+	return n, err
 }
 
 // lock holds the store's lock in the given way until unlock is called.
