@@ -195,7 +195,7 @@ func (m *machine) builder(o *options) (*build.Builder, error) {
 		return nil, err
 	}
 	b := &build.Builder{
-		CAS:    cas.Store{Dir: filepath.Join(cache, "cas")},
+		CAS:    cas.Layered{Store: cas.Store{Dir: filepath.Join(cache, "cas")}},
 		Client: &repository.Client{Cache: filepath.Join(cache, "apk"), Access: access, Offline: o.offline, AllowOlder: o.allowOlder, Limits: limits},
 		Tool:   "apko", // no version: a release of the tool alone changes no image
 	}

@@ -36,6 +36,7 @@ type runFlags struct {
 	failFast bool
 	verbose  bool
 	keep     bool
+	remote   remoteFlags
 }
 
 func (r *runFlags) register(f *pflag.FlagSet) {
@@ -43,6 +44,7 @@ func (r *runFlags) register(f *pflag.FlagSet) {
 	f.BoolVar(&r.failFast, "fail-fast", false, "start nothing more after a failure")
 	f.BoolVarP(&r.verbose, "verbose", "v", false, "print also what is up to date")
 	f.BoolVar(&r.keep, "keep", false, "keep the workspace of a recipe whose step fails, for melange shell --kept")
+	r.remote.register(f)
 }
 
 func buildCommand(s surroundings, o *workspaceFlags) *cobra.Command {
@@ -66,6 +68,11 @@ number, the N of 1.2.3-rN; the recipe's epoch is the least that it may be.`,
 			if err != nil {
 				return err
 			}
+			done, err := w.openRemote(r.remote)
+			if err != nil {
+				return err
+			}
+			defer done()
 			if len(args) == 0 && since.base == "" && !o.json && !r.verbose {
 				if settled, err := w.settledAlready(c.Context(), s, o); settled || err != nil {
 					return err
@@ -118,6 +125,9 @@ func (w *world) make(ctx context.Context, s surroundings, o *workspaceFlags, r r
 		Explain: m.explain, Why: m.why, Page: w.out(pageName), Log: m.pageLog,
 	})
 	defer m.report.Close()
+	if behind := w.builder.Store.Behind; behind != nil {
+		behind.Tell = func(err error) { m.report.Say("%v", err) }
+	}
 	w.builder.Sources.Progress = m.report.Fetching
 	_, err = run.Run(ctx, actions, run.Options{Jobs: r.jobs, FailFast: r.failFast, OnEvent: m.event})
 	pageErr := m.report.Summary()
@@ -230,7 +240,7 @@ func (m *maker) makePackages(ctx context.Context, n *graph.Node) (run.Outcome, e
 	if m.isNewRelease(n.Arch, result.Packages) {
 		words += ", released as " + string(result.Packages[0].Version)
 	}
-	return run.Outcome{Cached: !result.Ran && !result.Packed, Note: words}, nil
+	return run.Outcome{Cached: !result.Ran && !result.Packed, Fetched: result.Fetched && !result.Ran && !result.Packed, Note: words}, nil
 }
 
 // watch shows and logs what a job of a node does.

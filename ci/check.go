@@ -43,6 +43,11 @@ In ci/world.yaml:
 			if err != nil {
 				return err
 			}
+			done, err := w.openRemote(r.remote)
+			if err != nil {
+				return err
+			}
+			defer done()
 			ctx := command.Context()
 			var verdict error
 			err = w.make(ctx, s, o, r, func(m *maker) ([]run.Node, error) {

@@ -363,7 +363,7 @@ func (w *world) pretendOne(ctx context.Context, n *graph.Node, tree cas.Digest) 
 	if err != nil {
 		return err
 	}
-	r, err := w.builder.Lookup(job)
+	r, err := w.builder.Lookup(ctx, job)
 	if err == nil {
 		w.made[n.ID] = r
 		return nil

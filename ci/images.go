@@ -145,7 +145,7 @@ func (m *maker) makeImage(ctx context.Context, n *graph.Node) (run.Outcome, erro
 		return run.Outcome{}, err
 	}
 	err = m.builder.Store.SetResult(key.Digest(), &cas.Result{Metadata: map[string]string{"digest": digest}})
-	return run.Outcome{Note: digest}, err
+	return run.Outcome{Fetched: result.Fetched, Note: digest}, err
 }
 
 // portable is a lock that names folders of the workspace as its files do: it

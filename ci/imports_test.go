@@ -12,6 +12,7 @@ import (
 var mayImport = map[string]string{
 	"shared/apk":              "shared/filetree",
 	"shared/cas":              "shared/atomicfile shared/eviction",
+	"shared/cas/reapi":        "shared/cas",
 	"shared/solve":            "shared/apk",
 	"shared/solve/synthetic":  "shared/apk",
 	"shared/repository":       "shared/apk shared/cas shared/atomicfile shared/eviction",
@@ -58,6 +59,8 @@ var onlyIn = map[string]string{
 	"github.com/tetratelabs/wazero":            "melange/plugin",
 	"github.com/github/go-spdx":                "ci/policy",
 	"github.com/containerd/stargz-snapshotter": "apko/oci",
+	"github.com/bazelbuild/remote-apis":        "shared/cas/reapi",
+	"google.golang.org/grpc":                   "shared/cas/reapi",
 }
 
 const prefix = "distro.internal/"

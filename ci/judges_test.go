@@ -39,6 +39,11 @@ func (s *sample) judges(t *testing.T) []string {
 	must(t, w.makeStage0(t.Context(), io.Discard))
 	config, err := w.stage0Config()
 	must(t, err)
+	return rootOf(t, w, config)
+}
+
+// rootOf is the folders of a root with all that was made of a specification, lowest first.
+func rootOf(t testing.TB, w *world, config stage0.Config) []string {
 	keyring, err := apk.LoadKeyring(stage0.PublicKey(config.Dir))
 	must(t, err)
 	offer, err := build.Repositories(t.Context(), w.client, []repository.Source{{URL: config.Dir, Keyring: keyring}}, stage0.Arch, stage0.Arch)

@@ -58,7 +58,7 @@ func execute(ctx context.Context, s surroundings, args []string) int {
 	}
 	o.register(root.PersistentFlags(), s)
 	for _, command := range []func(surroundings, *workspaceFlags) *cobra.Command{
-		affectedCommand, buildCommand, checkCommand, gcCommand, generationsCommand, graphCommand, planCommand, stage0Command, testCommand, verifyCommand, whyCommand,
+		affectedCommand, buildCommand, checkCommand, gcCommand, generationsCommand, graphCommand, planCommand, remoteCommand, stage0Command, testCommand, verifyCommand, whyCommand,
 	} {
 		root.AddCommand(command(s, &o))
 	}

@@ -173,19 +173,26 @@ func (w *world) recall(ctx context.Context, n *graph.Node) (recalled, bool) {
 		return k, false
 	}
 	if !w.recollection.whole(w.stamp()) {
-		for _, key := range k.keys {
-			d, err := cas.ParseDigest(key.digest)
-			if err != nil {
-				return k, false
-			}
-			if _, err := w.builder.Store.Result(d); err != nil {
-				return k, false
-			}
+		if !w.there(k) {
+			return k, false
 		}
 	}
 	w.recollection.found(n.ID, k)
 	w.sum(n, k.packages())
 	return k, true
+}
+
+// there tells whether the store has what was found: the packages, and what is known of the trees that they were made of.
+func (w *world) there(k recalled) bool {
+	trees, err := cas.ParseDigest(k.keys[0].digest)
+	if err == nil {
+		_, err = w.builder.Store.Recorded(trees)
+	}
+	packages, parseErr := cas.ParseDigest(k.packages())
+	if err == nil && parseErr == nil {
+		_, err = w.builder.Store.Result(packages)
+	}
+	return err == nil && parseErr == nil
 }
 
 // remember keeps what was found of a node by solving its environment.

@@ -111,7 +111,7 @@ func (w *world) allot(ctx context.Context, n *graph.Node, do func(build.Job) (*b
 		if err != nil {
 			return nil, err
 		}
-		if w.inVain(n, job, all.next) {
+		if w.inVain(ctx, n, job, all.next) {
 			continue
 		}
 		if r, err := try(job); err != nil || w.isPublished(n.Arch, r.Packages) {
@@ -125,14 +125,19 @@ func (w *world) allot(ctx context.Context, n *graph.Node, do func(build.Job) (*b
 	return try(job)
 }
 
+// lookup is for allot: what is made is found, and nothing is made.
+func (w *world) lookup(ctx context.Context) func(build.Job) (*build.Result, error) {
+	return func(job build.Job) (*build.Result, error) { return w.builder.Lookup(ctx, job) }
+}
+
 // inVain tells whether steps would run only to find out that what they make is no longer what is published: they ask
 // for the number, something else has changed as well, and they would run once more for the next number.
-func (w *world) inVain(n *graph.Node, job build.Job, next uint64) bool {
+func (w *world) inVain(ctx context.Context, n *graph.Node, job build.Job, next uint64) bool {
 	plan, err := n.Plan(next)
 	if err != nil || plan.Digests().Build == job.Plan.Digests().Build {
 		return false
 	}
-	_, err = w.builder.Lookup(job)
+	_, err = w.builder.Lookup(ctx, job)
 	return errors.Is(err, fs.ErrNotExist)
 }
 

@@ -46,7 +46,7 @@ func TestSample(t *testing.T) {
 }
 
 // command runs the world command and returns what it says.
-func (s *sample) command(t *testing.T, args ...string) string {
+func (s *sample) command(t testing.TB, args ...string) string {
 	t.Helper()
 	var out bytes.Buffer
 	with := s.surroundings
@@ -63,7 +63,7 @@ func lastLine(text string) string {
 	return lines[len(lines)-1]
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -86,7 +86,7 @@ func (w *world) surveyPackages(ctx context.Context, f *finding) {
 		f.verdict = upToDate
 		return
 	}
-	result, err := w.allot(ctx, f.node, w.builder.Lookup)
+	result, err := w.allot(ctx, f.node, w.lookup(ctx))
 	if result != nil {
 		f.changes, f.never = w.changes(f.node.ID, result.Keys)
 	}

@@ -29,6 +29,11 @@ again while nothing that it depends on changes.`,
 			if err != nil {
 				return err
 			}
+			done, err := w.openRemote(r.remote)
+			if err != nil {
+				return err
+			}
+			defer done()
 			return w.make(c.Context(), s, o, r, func(m *maker) ([]run.Node, error) {
 				words, none, err := since.words(c.Context(), w, o, (*graph.Node).Trial, args)
 				if err != nil || none {
@@ -91,7 +96,7 @@ func (m *maker) test(ctx context.Context, n *graph.Node) (run.Outcome, error) {
 		return run.Outcome{}, err
 	}
 	keys := map[string]string{}
-	ran := 0
+	ran, fetched := 0, 0
 	var failures error
 	for i := range plan.Tests {
 		result, err := m.testOne(ctx, n, plan, &plan.Tests[i])
@@ -100,13 +105,16 @@ func (m *maker) test(ctx context.Context, n *graph.Node) (run.Outcome, error) {
 			if result.Ran {
 				ran++
 			}
+			if result.Fetched {
+				fetched++
+			}
 		}
 		if failures = errors.Join(failures, err); ctx.Err() != nil {
 			break
 		}
 	}
 	m.keys.record(n.ID, keys)
-	return run.Outcome{Cached: ran == 0, Note: fmt.Sprintf("%d of %d tests ran", ran, len(plan.Tests))}, failures
+	return run.Outcome{Cached: ran == 0, Fetched: ran == 0 && fetched > 0, Note: fmt.Sprintf("%d of %d tests ran", ran, len(plan.Tests))}, failures
 }
 
 func (m *maker) testOne(ctx context.Context, n *graph.Node, plan *recipe.Plan, t *recipe.Test) (*build.TestResult, error) {

@@ -59,7 +59,7 @@ func (w *world) verify(ctx context.Context, s surroundings, o *workspaceFlags, n
 	}
 	defer os.RemoveAll(dir)
 	other := *w.builder
-	other.Store = cas.Store{Dir: filepath.Join(dir, "results")}
+	other.Store = cas.Layered{Store: cas.Store{Dir: filepath.Join(dir, "results")}}
 	other.WorkDir = filepath.Join(dir, "in", "another", "place")
 
 	packages := slices.DeleteFunc(nodes, func(n *graph.Node) bool { return n.Kind != graph.Packages })
@@ -91,7 +91,7 @@ func (w *world) verifyNode(ctx context.Context, other *build.Builder, n *graph.N
 	if err != nil {
 		return run.Outcome{}, err
 	}
-	first, err := w.builder.Lookup(job)
+	first, err := w.builder.Lookup(ctx, job)
 	if err != nil {
 		return run.Outcome{}, err
 	}

@@ -96,7 +96,7 @@ func openWorld(s surroundings, o *workspaceFlags) (*world, error) {
 	w.identity = fmt.Sprintf("%s %q %q %v %q", program, o.file, o.key, o.allowOlder, s.epoch)
 	w.memory = graph.OpenMemory(dir, config, w.memoryFile("recipes"), program)
 	w.builder = &build.Builder{
-		Store:   cas.Store{Dir: filepath.Join(cache, "cas")},
+		Store:   cas.Layered{Store: cas.Store{Dir: filepath.Join(cache, "cas")}},
 		Roots:   rootfs.Store{Dir: filepath.Join(cache, "store")},
 		Modules: &plugin.Store{Dir: filepath.Join(cache, "modules")},
 		WorkDir: filepath.Join(cache, "work"),

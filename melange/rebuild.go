@@ -185,7 +185,7 @@ func (o *rebuildOptions) again(ctx context.Context, s surroundings, text []byte)
 	if d := record.Record.Distribution; d != nil {
 		b.Distribution = *d
 	}
-	b.Store = cas.Store{Dir: filepath.Join(o.work, "cas")}
+	b.Store = cas.Layered{Store: cas.Store{Dir: filepath.Join(o.work, "cas")}}
 	result, err := b.Build(ctx, job)
 	if err != nil {
 		return nil, err

@@ -147,7 +147,7 @@ func (o *roomFlags) builder(s surroundings) (*build.Builder, error) {
 		return nil, err
 	}
 	b := &build.Builder{
-		Store:   cas.Store{Dir: filepath.Join(cache, "cas")},
+		Store:   cas.Layered{Store: cas.Store{Dir: filepath.Join(cache, "cas")}},
 		Roots:   rootfs.Store{Dir: filepath.Join(cache, "store")},
 		Sources: sources,
 		Modules: &plugin.Store{Dir: filepath.Join(cache, "modules")},

@@ -65,7 +65,7 @@ func (b *Builder) base(ctx context.Context, c *image.Config, arch apk.Arch) (*ba
 		return nil, err
 	}
 	x := &base{Base: found, tree: filetree.New(), layerOf: make(map[string]int)}
-	if x.layers, err = found.Layers(ctx, b.CAS); err != nil {
+	if x.layers, err = found.Layers(ctx, b.CAS.Store); err != nil {
 		return nil, err
 	}
 	wrap := func(err error) error { return fmt.Errorf("base image %s: %w", c.Contents.BaseImage.Image, err) }

@@ -32,7 +32,7 @@ import (
 // Builder holds what outlives a build. Any number of builds may use it at once.
 type Builder struct {
 	Client *repository.Client // where indexes and packages come from
-	CAS    cas.Store          // where what was compressed once is kept
+	CAS    cas.Layered        // where what was compressed once is kept
 	Tool   string             // named as the author: "apko 1.0"
 	Jobs   int                // packages read at once; 0 = as many as there are processors
 
@@ -55,6 +55,7 @@ type Result struct {
 	Index   *oci.Index
 	Archs   []Arch
 	SBOM    []byte    // of the index, SPDX in JSON
+	Fetched bool      // all of it was made elsewhere
 	Created time.Time // what the index says: when the youngest of its images was made
 }
 
@@ -102,14 +103,14 @@ func (b *Builder) buildArch(ctx context.Context, c *image.Config, lock *image.Lo
 	if err != nil {
 		return nil, err
 	}
-	if m, err := b.recall(key); !gone(err) {
+	if m, err := b.recall(ctx, key); !gone(err) {
 		return m, err
 	}
 	m, err := b.makeArch(ctx, c, lock, arch, sources)
 	if err != nil {
 		return nil, err
 	}
-	return m, b.remember(key, m)
+	return m, b.remember(ctx, key, m)
 }
 
 func (b *Builder) makeArch(ctx context.Context, c *image.Config, lock *image.Lock, arch apk.Arch, sources []repository.Source) (*made, error) {
@@ -227,14 +228,15 @@ func annotations(c *image.Config, created time.Time) map[string]string {
 func (b *Builder) result(c *image.Config, archs []apk.Arch, list []*made) (*Result, error) {
 	created := time.Time{}
 	whole := sbom.Index{Name: title(c), Creator: b.Tool}
-	result := &Result{}
+	result := &Result{Fetched: true}
 	var images []*oci.Image
 	for i, m := range list {
-		img, err := m.image(archs[i], b.CAS)
+		img, err := m.image(archs[i], b.CAS.Store)
 		if err != nil {
 			return nil, err
 		}
 		images = append(images, img)
+		result.Fetched = result.Fetched && m.fetched
 		result.Archs = append(result.Archs, Arch{
 			Name: archs[i], Image: img, SBOM: m.sbom, System: m.System, Packages: m.Packages, Notes: m.Notes,
 		})

@@ -41,7 +41,7 @@ func newKit(t *testing.T, packages string) *kit {
 		t.Fatal(err)
 	}
 	return &kit{
-		Builder: Builder{Client: &repository.Client{}, CAS: cas.Store{Dir: t.TempDir()}, Tool: "test"},
+		Builder: Builder{Client: &repository.Client{}, CAS: cas.Layered{Store: cas.Store{Dir: t.TempDir()}}, Tool: "test"},
 		sources: []repository.Source{{URL: dir, Keyring: keyring}},
 	}
 }

@@ -65,7 +65,7 @@ func (b *Builder) layers(ctx context.Context, r *root, l image.Layering) (layers
 		if list, err = b.appendEntries(ctx, list, slices.Concat(made, directories)); err != nil {
 			return nil, nil, err
 		}
-		layer, err := oci.NewLayer(ctx, b.CAS, b.Compression, list)
+		layer, err := oci.NewLayer(ctx, b.CAS.Store, b.Compression, list)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -304,7 +304,7 @@ func (b *Builder) appendEntries(ctx context.Context, list []oci.Segment, entries
 	if len(entries) == 0 {
 		return list, nil
 	}
-	s, err := oci.WriteSegment(ctx, b.CAS, b.Compression, func(w io.Writer) error {
+	s, err := oci.WriteSegment(ctx, b.CAS.Store, b.Compression, func(w io.Writer) error {
 		tw := tar.NewWriter(w)
 		for i := range entries {
 			entries[i].User, entries[i].Group = "", ""

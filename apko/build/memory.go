@@ -1,6 +1,7 @@
 package build
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -22,7 +23,8 @@ type made struct {
 	System    sbom.OS
 	Namespace string // of the bill of materials
 
-	sbom []byte
+	sbom    []byte
+	fetched bool // made elsewhere
 }
 
 func (m *made) image(arch apk.Arch, store cas.Store) (*oci.Image, error) {
@@ -37,10 +39,10 @@ func (m *made) image(arch apk.Arch, store cas.Store) (*oci.Image, error) {
 const memoryFormat = "7"
 
 // key covers everything that the image of an architecture depends on.
-func (b *Builder) key(c *image.Config, lock *image.Lock, arch apk.Arch, beneath []image.LockBase) (cas.Digest, error) {
+func (b *Builder) key(c *image.Config, lock *image.Lock, arch apk.Arch, beneath []image.LockBase) (*cas.Key, error) {
 	config, err := c.Digest()
 	if err != nil {
-		return cas.Digest{}, err
+		return nil, err
 	}
 	k := cas.NewKey("apko image of one architecture")
 	k.Add("format", memoryFormat+" "+partFormat+" "+oci.LayerFormat)
@@ -61,10 +63,10 @@ func (b *Builder) key(c *image.Config, lock *image.Lock, arch apk.Arch, beneath 
 		k.Add("package", fmt.Sprintf("%s=%s %s", p.Name, p.Version, p.Checksum))
 		k.Add("sections", fmt.Sprint(p.Signature, p.Control, p.Data)) // an altered lock must be found out
 	}
-	return k.Digest(), nil
+	return k, nil
 }
 
-func (b *Builder) remember(key cas.Digest, m *made) error {
+func (b *Builder) remember(ctx context.Context, key *cas.Key, m *made) error {
 	text, err := json.Marshal(m)
 	if err != nil {
 		return err
@@ -78,18 +80,25 @@ func (b *Builder) remember(key cas.Digest, m *made) error {
 		return err
 	}
 	r := &cas.Result{Outputs: []cas.Output{{Name: "image", Digest: description}, {Name: "sbom", Digest: document}}}
-	for _, l := range m.Layers {
-		for _, s := range l.Segments {
-			r.Outputs = append(r.Outputs, cas.Output{Name: "segment", Digest: s.Compressed.Digest})
+	for i, l := range m.Layers {
+		for j, s := range l.Segments {
+			r.Outputs = append(r.Outputs, cas.Output{Name: fmt.Sprintf("layer/%d/%d", i, j), Digest: s.Compressed.Digest})
 		}
 	}
-	return b.CAS.SetResult(key, r)
+	return b.CAS.Keep(ctx, key, r)
 }
 
 // recall returns what was remembered; fs.ErrNotExist when nothing was, or when a segment is gone since.
-func (b *Builder) recall(key cas.Digest) (*made, error) {
-	r, err := b.CAS.Result(key)
+func (b *Builder) recall(ctx context.Context, key *cas.Key) (*made, error) {
+	r, err := b.CAS.Find(ctx, key)
 	if err != nil {
+		return nil, err
+	}
+	outputs := make([]cas.Digest, len(r.Outputs))
+	for i, o := range r.Outputs {
+		outputs[i] = o.Digest
+	}
+	if err := b.CAS.Bring(ctx, outputs...); err != nil {
 		return nil, err
 	}
 	description, _ := r.Output("image")
@@ -97,7 +106,7 @@ func (b *Builder) recall(key cas.Digest) (*made, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := new(made)
+	m := &made{fetched: r.Fetched}
 	if err := json.Unmarshal(text, m); err != nil {
 		return nil, fmt.Errorf("reading what is remembered of the image: %w", err)
 	}

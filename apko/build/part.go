@@ -47,7 +47,7 @@ func (b *Builder) part(ctx context.Context, p image.LockPackage, file func(conte
 	key.Add("package", p.Name+"="+string(p.Version))
 	key.Add("checksum", p.Checksum)
 	key.Add("compression", string(b.Compression))
-	blank := part{store: b.CAS, compression: b.Compression, file: file, limits: b.Client.Limits.Limits}
+	blank := part{store: b.CAS.Store, compression: b.Compression, file: file, limits: b.Client.Limits.Limits}
 	t := blank
 	result, err := b.CAS.Result(key.Digest())
 	if err == nil {

@@ -40,7 +40,7 @@ func (b *Builder) describe(m *made, r *root, c *image.Config, arch apk.Arch, lay
 	if m.System, err = r.system(); err != nil {
 		return err
 	}
-	img, err := m.image(arch, b.CAS)
+	img, err := m.image(arch, b.CAS.Store)
 	if err != nil {
 		return err
 	}

@@ -218,7 +218,7 @@ func (r *Report) Summary() error {
 
 func (r *Report) counts() string {
 	var parts []string
-	for _, s := range []run.Status{run.Built, run.Cached, run.Failed, run.Skipped, run.Stopped} {
+	for _, s := range []run.Status{run.Built, run.Fetched, run.Cached, run.Failed, run.Skipped, run.Stopped} {
 		if n := r.count[s]; n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n, s))
 		}

@@ -23,8 +23,9 @@ type Node struct {
 
 // An Outcome is what a successful node did.
 type Outcome struct {
-	Cached bool   // the result was there already: nothing ran
-	Note   string // for people: "3 packages", "rebuilt, payload equal"
+	Cached  bool   // the result was there already: nothing ran
+	Fetched bool   // nor here: it was made by somebody else
+	Note    string // for people: "3 packages", "rebuilt, payload equal"
 }
 
 // A Status is how a node ended.
@@ -33,6 +34,7 @@ type Status string
 const (
 	Built   Status = "built"
 	Cached  Status = "cached"
+	Fetched Status = "fetched"
 	Failed  Status = "failed"
 	Skipped Status = "skipped" // a node that it needs failed or was skipped
 	Stopped Status = "stopped" // the run ended while it ran
@@ -139,6 +141,8 @@ func (r *runner) finish(ctx context.Context, f finished) {
 		e.Status = Stopped
 	case f.err != nil:
 		e.Status = Failed
+	case f.outcome.Fetched:
+		e.Status = Fetched
 	case f.outcome.Cached:
 		e.Status = Cached
 	}

@@ -30,7 +30,7 @@ import (
 
 // A Builder holds what outlives a build. It may run many builds at once.
 type Builder struct {
-	Store   cas.Store
+	Store   cas.Layered
 	Roots   rootfs.Store
 	Sources *source.Store
 	Modules *plugin.Store // of portable steps
@@ -125,6 +125,7 @@ func (j Job) outputs() []recipe.Output {
 type Result struct {
 	Packages []Package  // in the order of the plan's outputs
 	Ran      bool       // the steps ran
+	Fetched  bool       // they were made elsewhere
 	Packed   bool       // packages were made of the trees
 	Warnings int        // what linters found that does not keep the packages from being made
 	Keys     []*cas.Key // of the actions, as far as they were known: what all this is a function of
@@ -136,30 +137,39 @@ func (b *Builder) Build(ctx context.Context, job Job) (*Result, error) {
 	if job.From > 0 {
 		return b.goOn(ctx, job)
 	}
-	r, made, err := b.lookup(job)
+	r, made, err := b.lookup(ctx, job)
+	if err == nil && r.Fetched {
+		err = b.bring(ctx, r.Packages)
+	}
 	if job.Keep == KeepAlways && (err == nil || absent(err)) {
 		r, made = &Result{Keys: r.Keys}, nil
 	} else if !absent(err) {
 		return r, err
 	}
+	r.Fetched = false
 	if made != nil {
 		err := b.finish(ctx, job, r, made)
 		if err == nil {
 			return r, nil
-		} else if job.Keep == KeepNever && job.OnFailure == nil {
+		} else if !lost(err) && job.Keep == KeepNever && job.OnFailure == nil {
 			return r, &PackError{err}
 		}
-		// Who wants to look into the failure wants what the steps left: they run once more.
+		// Who wants to look into the failure wants what the steps left, and so does who has lost it: they run once more.
 	}
 	r.Ran = true
 	return r, b.run(ctx, job, func(t *trees) error {
-		if err := b.storeTrees(job, r.Keys[0], t); err != nil {
+		if err := b.storeTrees(ctx, r.Keys[0], t); err != nil {
 			return err
 		}
 		// Equal trees may have been packaged before, for another key.
-		if err := b.lookupPackages(r, job, t); !absent(err) {
+		err := b.lookupPackages(ctx, r, job, t)
+		if err == nil && r.Fetched {
+			err = b.bring(ctx, r.Packages)
+		}
+		if !absent(err) {
 			return err
 		}
+		r.Fetched = false
 		return b.finish(ctx, job, r, t)
 	})
 }
@@ -172,7 +182,7 @@ func (b *Builder) finish(ctx context.Context, job Job, r *Result, t *trees) erro
 		return err
 	}
 	r.Packages, r.Warnings = packages, len(warnings)
-	return b.storePackages(r.Keys[1], packages, len(warnings))
+	return b.storePackages(ctx, r.Keys[1], packages, len(warnings))
 }
 
 // goOn makes packages of what comes of a kept workspace. They are nobody else's: only a build from the beginning is the
@@ -189,23 +199,23 @@ func (b *Builder) goOn(ctx context.Context, job Job) (*Result, error) {
 // Lookup finds what Build would find, and makes nothing. The error is
 // fs.ErrNotExist when something would have to be made; the result's keys then
 // tell of what it would be made.
-func (b *Builder) Lookup(job Job) (*Result, error) {
-	r, _, err := b.lookup(job)
+func (b *Builder) Lookup(ctx context.Context, job Job) (*Result, error) {
+	r, _, err := b.lookup(ctx, job)
 	return r, err
 }
 
-func (b *Builder) lookup(job Job) (*Result, *trees, error) {
+func (b *Builder) lookup(ctx context.Context, job Job) (*Result, *trees, error) {
 	r := &Result{}
 	key, err := b.treeKey(job)
 	if err != nil {
 		return r, nil, fmt.Errorf("describing the build of %s: %w", job.Plan.Name, err)
 	}
 	r.Keys = []*cas.Key{key}
-	trees, err := b.lookupTrees(job, key)
+	trees, err := b.lookupTrees(ctx, job, key)
 	if err != nil {
 		return r, nil, err
 	}
-	return r, trees, b.lookupPackages(r, job, trees)
+	return r, trees, b.lookupPackages(ctx, r, job, trees)
 }
 
 // run runs the steps of a job in the job's environment, takes out what they left for each package, and hands it on while

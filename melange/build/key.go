@@ -119,4 +119,7 @@ func fileDigest(dir fs.FS, name string) (string, error) {
 	return fmt.Sprintf("%s/%o", hex.EncodeToString(h.Sum(nil)), info.Mode().Perm()&0o111), nil
 }
 
+// lost reports whether something stored is not there, or not any more what it was.
+func lost(err error) bool { return absent(err) || errors.Is(err, cas.ErrCorrupt) }
+
 func absent(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -36,6 +36,13 @@ type Package struct {
 // pack makes unsigned packages of the trees of a job, unless a linter has
 // something against one that its recipe does not put up with.
 func (b *Builder) pack(ctx context.Context, job Job, t *trees) ([]Package, []lint.Finding, error) {
+	digests := make([]cas.Digest, len(t.outputs))
+	for i, o := range t.outputs {
+		digests[i] = o.Digest
+	}
+	if err := b.Store.Bring(ctx, digests...); err != nil {
+		return nil, nil, fmt.Errorf("opening the files of %s: %w", job.Plan.Name, err)
+	}
 	siblings := make([]scan.Package, len(t.outputs))
 	for i, o := range t.outputs {
 		tree, err := b.tree(o)
@@ -311,10 +318,7 @@ const (
 // warningsWord names how many warnings there were about all packages of a result.
 const warningsWord = "warnings"
 
-func (b *Builder) storePackages(key *cas.Key, packages []Package, warnings int) error {
-	if _, err := b.Store.PutBytes(key.Encode()); err != nil {
-		return err
-	}
+func (b *Builder) storePackages(ctx context.Context, key *cas.Key, packages []Package, warnings int) error {
 	r := &cas.Result{Metadata: map[string]string{warningsWord: strconv.Itoa(warnings)}}
 	for _, p := range packages {
 		var info strings.Builder
@@ -328,25 +332,35 @@ func (b *Builder) storePackages(key *cas.Key, packages []Package, warnings int) 
 		r.Metadata[p.Name+contentWord] = p.Content
 		r.Metadata[p.Name+payloadWord] = p.Payload
 	}
-	return b.Store.SetResult(key.Digest(), r)
+	return b.Store.Keep(ctx, key, r)
 }
 
-func (b *Builder) lookupPackages(r *Result, job Job, trees *trees) error {
+func (b *Builder) lookupPackages(ctx context.Context, r *Result, job Job, trees *trees) error {
 	key, err := b.packageKey(job, trees)
 	if err != nil {
 		return err
 	}
 	r.Keys = append(r.Keys[:1], key)
-	stored, err := b.Store.Result(key.Digest())
+	stored, err := b.Store.Find(ctx, key)
 	if err != nil {
 		return err
 	}
+	r.Fetched = stored.Fetched
 	names := make([]string, len(job.Plan.Outputs))
 	for i, o := range job.Plan.Outputs {
 		names[i] = o.Name
 	}
 	r.Packages, r.Warnings, err = recallAll(stored, names)
 	return err
+}
+
+// bring makes sure that the sections of packages are here; fs.ErrNotExist when they are nowhere.
+func (b *Builder) bring(ctx context.Context, packages []Package) error {
+	var sections []cas.Digest
+	for _, p := range packages {
+		sections = append(sections, p.Control, p.Data)
+	}
+	return b.Store.Bring(ctx, sections...)
 }
 
 // Recall returns packages that were made, by the digest of the key under which Build or Lookup has found them. What is

@@ -10,14 +10,15 @@ import (
 
 // A TestResult is what a test that did not fail came to.
 type TestResult struct {
-	Ran bool     // the steps ran; else they did before, with all as it is now
-	Key *cas.Key // what the outcome is a function of; known also when the test failed
+	Ran     bool     // the steps ran; else they did before, with all as it is now
+	Fetched bool     // they ran elsewhere
+	Key     *cas.Key // what the outcome is a function of; known also when the test failed
 }
 
 // Test runs a test of a plan's packages, unless it passed before with all that
 // it depends on as it is now. What fails is not remembered: it runs again.
 func (b *Builder) Test(ctx context.Context, job Job) (*TestResult, error) {
-	r, err := b.LookupTest(job)
+	r, err := b.LookupTest(ctx, job)
 	if !absent(err) {
 		return r, err
 	}
@@ -25,21 +26,21 @@ func (b *Builder) Test(ctx context.Context, job Job) (*TestResult, error) {
 	if err := b.runTest(ctx, job); err != nil {
 		return r, err
 	}
-	if _, err := b.Store.PutBytes(r.Key.Encode()); err != nil {
+	if err := b.Store.Keep(ctx, r.Key, &cas.Result{}); err != nil {
 		return r, fmt.Errorf("storing the test of %s: %w", job.name(), err)
 	}
-	return r, b.Store.SetResult(r.Key.Digest(), &cas.Result{})
+	return r, nil
 }
 
 // LookupTest finds what Test would find, and runs nothing. The error is
 // fs.ErrNotExist when the test would have to run.
-func (b *Builder) LookupTest(job Job) (*TestResult, error) {
+func (b *Builder) LookupTest(ctx context.Context, job Job) (*TestResult, error) {
 	key, err := testKey(job)
 	if err != nil {
 		return nil, fmt.Errorf("describing the test of %s: %w", job.name(), err)
 	}
-	_, err = b.Store.Result(key.Digest())
-	return &TestResult{Key: key}, err
+	found, err := b.Store.Find(ctx, key)
+	return &TestResult{Key: key, Fetched: err == nil && found.Fetched}, err
 }
 
 func (b *Builder) runTest(ctx context.Context, job Job) (err error) {

@@ -26,8 +26,13 @@ type trees struct {
 // The build user of the peer's environments; in packages its files are root's.
 const buildUser = 1000
 
-func (b *Builder) lookupTrees(job Job, key *cas.Key) (*trees, error) {
-	r, err := b.Store.Result(key.Digest())
+// lookupTrees finds what the trees are. They themselves are wanted when packages must be made of them, and not before:
+// they may be gone, or never have been here.
+func (b *Builder) lookupTrees(ctx context.Context, job Job, key *cas.Key) (*trees, error) {
+	r, err := b.Store.Recorded(key.Digest())
+	if absent(err) {
+		r, err = b.Store.Find(ctx, key)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -38,11 +43,8 @@ func (b *Builder) lookupTrees(job Job, key *cas.Key) (*trees, error) {
 	return t, nil
 }
 
-func (b *Builder) storeTrees(job Job, key *cas.Key, t *trees) error {
-	if _, err := b.Store.PutBytes(key.Encode()); err != nil {
-		return fmt.Errorf("storing the trees of %s: %w", job.Plan.Name, err)
-	}
-	return b.Store.SetResult(key.Digest(), &cas.Result{
+func (b *Builder) storeTrees(ctx context.Context, key *cas.Key, t *trees) error {
+	return b.Store.Keep(ctx, key, &cas.Result{
 		Outputs:  t.outputs,
 		Metadata: map[string]string{"epoch": strconv.FormatInt(t.epoch, 10)},
 	})
