@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"sync"
 	"time"
 )
 
@@ -27,9 +28,12 @@ type Record struct {
 
 // A Journal is an append-only file of records, one JSON object a line. A line
 // is on disk before Append returns; a torn last line, which a crash leaves, is
-// cut off by the next Open.
+// cut off by the next Open. It may be asked by many at once, also while something
+// is appended.
 type Journal struct {
-	f    *os.File
+	f *os.File
+
+	mu   sync.Mutex
 	last map[string]Record // by node, of every status but skipped and stopped
 	took map[string]time.Duration
 }
@@ -98,6 +102,8 @@ func (j *Journal) remember(r Record) {
 	if r.Status == Skipped || r.Status == Stopped {
 		return
 	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	j.last[r.Node] = r
 	if r.Status == Built {
 		j.took[r.Node] = r.Took
@@ -122,12 +128,18 @@ func (j *Journal) Append(r Record) error {
 
 // Last returns how a node ended when it last ran.
 func (j *Journal) Last(node string) (Record, bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	r, ok := j.last[node]
 	return r, ok
 }
 
 // Took returns how long a node took when it was last built; 0 when it never was.
-func (j *Journal) Took(node string) time.Duration { return j.took[node] }
+func (j *Journal) Took(node string) time.Duration {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.took[node]
+}
 
 // Close closes the file.
 func (j *Journal) Close() error { return j.f.Close() }

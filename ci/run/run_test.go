@@ -174,3 +174,26 @@ func TestJournalNamesDamage(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// TestJournalAskedMeanwhile: a node asks how it ended last while another one's end is written down.
+func TestJournalAskedMeanwhile(t *testing.T) {
+	j, err := OpenJournal(filepath.Join(t.TempDir(), "journal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	var nodes sync.WaitGroup
+	for range 4 {
+		nodes.Go(func() {
+			for j.Took("n") < 50 {
+				j.Last("n")
+			}
+		})
+	}
+	for i := range 51 {
+		if err := j.Append(Record{Node: "n", Status: Built, Took: time.Duration(i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	nodes.Wait()
+}
