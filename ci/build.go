@@ -301,7 +301,7 @@ func contentsOf(packages []build.Package) string {
 // publish makes one generation of everything that was made.
 func (m *maker) publish(ctx context.Context) (run.Outcome, error) {
 	change := repository.Change{
-		Add: map[apk.Arch][]repository.Addition{}, Remove: map[apk.Arch][]string{}, Replace: m.whole, Respect: true,
+		Add: map[apk.Arch][]repository.Addition{}, Remove: map[apk.Arch][]string{}, Replace: m.whole, Respect: true, After: m.seen,
 	}
 	count := 0
 	for _, n := range m.packages {

@@ -58,7 +58,6 @@ In ci/world.yaml:
 	}
 	r.register(command.Flags())
 	command.Flags().StringVar(&c.base, "base", "main", "branch or commit to compare with")
-	command.Flags().StringVar(&c.published, "published", "", "folder or URL of the repository that people have; empty: the one that builds publish to")
 	command.Flags().StringVar(&c.markdown, "markdown", "", "file to write the findings to as well, for a comment on the change")
 	return command
 }
@@ -74,7 +73,7 @@ func checkList() string {
 
 // A checker judges what a branch changes.
 type checker struct {
-	base, published, markdown string
+	base, markdown string
 
 	old     *graph.Graph // where the branch began
 	effects []effect
@@ -87,11 +86,6 @@ func (c *checker) choose(ctx context.Context, m *maker, o *workspaceFlags) (acti
 	}
 	if c.effects, err = compare(c.old, m.graph, (*graph.Node).Definition); err != nil {
 		return nil, err
-	}
-	if c.published != "" {
-		if m.releases, err = (&comparison{world: m.world, checker: c}).publishedReleases(ctx); err != nil {
-			return nil, err
-		}
 	}
 	for _, n := range m.graph.Ancestors(c.remakes(m.graph)...) {
 		actions = append(actions, m.action(n, m.makePackages))

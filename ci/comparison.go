@@ -41,7 +41,7 @@ func (c *comparison) Close() {
 // changes are those of all architectures that the workspace has.
 func (c *comparison) changes(ctx context.Context) ([]*policy.Change, error) {
 	var err error
-	if c.own, err = c.publishedSource(ctx); err != nil {
+	if c.own, _, err = c.world.published(ctx); err != nil {
 		return nil, err
 	}
 	if c.scratch, err = os.CreateTemp("", "world-check-"); err != nil {
@@ -72,42 +72,6 @@ func (c *comparison) changes(ctx context.Context) ([]*policy.Change, error) {
 		return nil, fmt.Errorf("nothing is published in %s to compare with: build the base, or name a repository with --published", c.short(c.own.URL))
 	}
 	return changes, nil
-}
-
-// publishedSource is the repository that people have. It is signed by our key, or by one that the workspace packages or trusts.
-func (c *comparison) publishedSource(ctx context.Context) (repository.Source, error) {
-	if c.published == "" {
-		return repository.Source{URL: c.out("repository"), Keyring: c.keyring}, nil
-	}
-	keys := c.paths(c.config.Keyring)
-	if c.config.Keys != "" {
-		own, err := filepath.Glob(filepath.Join(c.path(c.config.Keys), "*.pub"))
-		if err != nil {
-			return repository.Source{}, err
-		}
-		keys = append(keys, own...)
-	}
-	keyring, err := c.client.Keyring(ctx, keys...)
-	return repository.Source{URL: c.path(c.published), Keyring: keyring}, err
-}
-
-// publishedReleases are those that what is made has to be newer than.
-func (c *comparison) publishedReleases(ctx context.Context) (repository.Releases, error) {
-	source, err := c.publishedSource(ctx)
-	if err != nil {
-		return nil, err
-	}
-	all := repository.Releases{}
-	for _, arch := range c.config.Archs {
-		index, err := c.client.Index(ctx, source, apk.Arch(arch))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // the architecture is new
-		} else if err != nil {
-			return nil, fmt.Errorf("reading what is published: %w", err)
-		}
-		all[apk.Arch(arch)] = repository.ReleasesOf(index)
-	}
-	return all, nil
 }
 
 // A newest is a repository's own packages of one architecture, of each name the newest.

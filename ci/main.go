@@ -75,6 +75,7 @@ type workspaceFlags struct {
 	cache, key string
 	json       bool
 	allowOlder bool
+	published  string
 }
 
 func (o *workspaceFlags) register(f *pflag.FlagSet, s surroundings) {
@@ -83,5 +84,6 @@ func (o *workspaceFlags) register(f *pflag.FlagSet, s surroundings) {
 	f.StringVar(&o.cache, "cache-dir", s.cache, "folder for sources, unpacked packages and results")
 	f.StringVar(&o.key, "signing-key", filepath.Join(s.config, "distro.rsa"), "private key to sign with; made when it is not there")
 	f.BoolVar(&o.json, "json", false, "print JSON")
+	f.StringVar(&o.published, "published", "", "folder or URL of the repository that people have, if builds do not publish to it; as published: of the workspace")
 	f.BoolVar(&o.allowOlder, "allow-older-index", false, "take the index of a repository though a newer one was seen")
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,6 +31,57 @@ import (
 // milliseconds.
 //
 // A revert is a new release, too: who has got the change would keep it otherwise.
+
+// published is the repository that people have. That is ours, unless the workspace says otherwise.
+func (w *world) published(ctx context.Context) (s repository.Source, ours bool, err error) {
+	if w.config.Published == "" {
+		return repository.Source{URL: w.out("repository"), Keyring: w.keyring}, true, nil
+	}
+	keys, err := w.publishedKeys()
+	if err != nil {
+		return s, false, err
+	}
+	s.URL = w.path(w.config.Published)
+	s.Keyring, err = w.client.Keyring(ctx, keys...)
+	return s, false, err
+}
+
+// publishedKeys are those that it may be signed by: the ones that the workspace trusts, or packages.
+func (w *world) publishedKeys() ([]string, error) {
+	keys := w.paths(w.config.Keyring)
+	if w.config.Keys == "" {
+		return keys, nil
+	}
+	own, err := filepath.Glob(filepath.Join(w.path(w.config.Keys), "*.pub"))
+	return append(keys, own...), err
+}
+
+// readReleases finds out what people may have, of our repository and of the one that they have.
+func (w *world) readReleases(ctx context.Context) (err error) {
+	if w.releases, err = w.repository().Releases(); err != nil {
+		return err
+	}
+	source, ours, err := w.published(ctx)
+	if err != nil || ours {
+		return err
+	}
+	found := false
+	for _, arch := range w.config.Archs {
+		index, err := w.client.Index(ctx, source, apk.Arch(arch))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // the architecture is new
+		} else if err != nil {
+			return fmt.Errorf("reading what is published: %w", err)
+		}
+		found = true
+		w.releases.Add(apk.Arch(arch), index)
+		w.seen = max(w.seen, index.Generation)
+	}
+	if !found { // to begin to count anew is not what a mistyped address should do
+		return fmt.Errorf("nothing is published in %s: leave published: and --published out until there is", w.config.Published)
+	}
+	return nil
+}
 
 // epochs are those that the packages of a node can have.
 type epochs struct {

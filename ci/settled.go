@@ -43,9 +43,13 @@ const settledFormat = "settled/1"
 
 func (w *world) settledFile() string { return w.memoryFile("settled") }
 
+func (w *world) settledIdentity() string {
+	return fmt.Sprintf("%s %s %q", settledFormat, w.identity, w.config.Published)
+}
+
 // isSettled tells of a workspace that was settled which nodes are up to date, if it still is.
 func (w *world) isSettled(ctx context.Context) (nodes []string, ok bool) {
-	r, err := record.Open(w.settledFile(), settledFormat+" "+w.identity)
+	r, err := record.Open(w.settledFile(), w.settledIdentity())
 	if err != nil {
 		return nil, false
 	}
@@ -82,12 +86,13 @@ func (w *world) settle(ctx context.Context, o *workspaceFlags) error {
 		errs = errors.Join(errs, w.noteOffers(ctx, &s, n))
 	}
 	s.nodes = append(s.nodes, repositoryNode)
+	errs = errors.Join(errs, w.notePublished(ctx, &s))
 	if errs != nil {
 		return errs
 	}
 	e := &record.Writer{}
 	s.encode(e, trail)
-	if err := record.Save(w.settledFile(), settledFormat+" "+w.identity, e); err != nil {
+	if err := record.Save(w.settledFile(), w.settledIdentity(), e); err != nil {
 		return fmt.Errorf("keeping that all is up to date: %w", err)
 	}
 	return nil
@@ -144,6 +149,27 @@ func (w *world) noteOffers(ctx context.Context, s *settled, n *graph.Node) error
 			list = append(list, offered{urls: slices.Concat(n.Repositories, w.config.Repositories), keys: slices.Concat(n.Keyring, w.config.Keyring), arch: arch})
 		}
 	}
+	return w.note(ctx, s, list)
+}
+
+// notePublished notes the repository that people have, from which releases are counted.
+func (w *world) notePublished(ctx context.Context, s *settled) error {
+	if w.config.Published == "" {
+		return nil
+	}
+	keys, err := w.publishedKeys()
+	if err != nil {
+		return err
+	}
+	var list []offered
+	for _, arch := range w.config.Archs {
+		list = append(list, offered{urls: []string{w.config.Published}, keys: keys, arch: apk.Arch(arch)})
+	}
+	return w.note(ctx, s, list)
+}
+
+// note notes what repositories have, each once.
+func (w *world) note(ctx context.Context, s *settled, list []offered) error {
 	for _, o := range list {
 		same := func(p offered) bool {
 			return p.arch == o.arch && slices.Equal(p.urls, o.urls) && slices.Equal(p.keys, o.keys)

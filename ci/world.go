@@ -46,6 +46,7 @@ type world struct {
 	keyring apk.Keyring
 
 	releases repository.Releases // what is published
+	seen     int                 // the newest generation that people have of another repository than ours
 
 	mu       sync.Mutex
 	made     map[string]*build.Result // by node
@@ -76,6 +77,13 @@ func openWorld(s surroundings, o *workspaceFlags) (*world, error) {
 	config, err := graph.ReadConfig(filepath.Join(dir, o.file))
 	if err != nil {
 		return nil, err
+	}
+	if o.published != "" {
+		if config.Published = o.published; !strings.Contains(o.published, "://") {
+			if config.Published, err = filepath.Abs(o.published); err != nil {
+				return nil, err
+			}
+		}
 	}
 	if o.cache == "" {
 		return nil, errors.New("no cache folder: set HOME or XDG_CACHE_HOME, or give --cache-dir")
@@ -174,8 +182,7 @@ func (w *world) load(ctx context.Context) (err error) {
 	if err := w.memory.Save(); err != nil {
 		clog.WarnContext(ctx, err.Error()) // the next one reads them again
 	}
-	w.releases, err = w.repository().Releases()
-	return err
+	return w.readReleases(ctx)
 }
 
 // memoryFile is where something is remembered of this workspace.

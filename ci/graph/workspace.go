@@ -35,8 +35,13 @@ type Config struct {
 	Repositories []string
 	Keyring      []string
 
-	Seeds   []string // recipes at which cycles are opened: who is in one with them takes their older builds
-	Output  string   // what is made goes here
+	Seeds  []string // recipes at which cycles are opened: who is in one with them takes their older builds
+	Output string   // what is made goes here
+
+	// Published is the repository that people have, a folder or URL, where it is not the one in Output: releases and
+	// generations are counted from both.
+	Published string
+
 	Name    string   // of the distribution, in the package URLs of bills of materials: ID of its os-release
 	Stage0  string   // the folder that pins the first tools; empty: recipes name other repositories
 	Mirrors []string // folders or URLs that hold sources by digest: sha256/HEX, sha512/HEX

@@ -49,6 +49,7 @@ type Change struct {
 	Add     map[apk.Arch][]Addition
 	Remove  map[apk.Arch][]string // "name" for all versions, or "name-version"
 	Replace bool                  // the new generation has nothing but what Add says
+	After   int                   // the newest generation that clients have seen of this repository, wherever it was published
 
 	// Respect keeps a rollback: when the change comes to one of the generations that were rolled back, nothing is
 	// published, and the error is ErrUndone.
@@ -139,8 +140,9 @@ func (r *Repository) follow(ctx context.Context, current, base Generation, c Cha
 	if err != nil {
 		return Generation{}, err
 	}
+	next.after = c.After
 	before, err := readState(current.Dir)
-	if err == nil && before.equal(next.state) {
+	if err == nil && before.equal(next.state) && current.Number >= c.After {
 		return current, nil
 	}
 	if c.Respect && r.isUndone(current, next.state) {
@@ -166,6 +168,7 @@ type plan struct {
 	archs []apk.Arch // sorted
 	index map[apk.Arch]*apk.Index
 	added map[apk.Arch]map[string]Addition // by file name
+	after int                              // see Change
 }
 
 func (r *Repository) plan(old Generation, c Change) (plan, error) {
@@ -256,9 +259,9 @@ func (r *Repository) write(ctx context.Context, p plan) (Generation, error) {
 	if err != nil {
 		return Generation{}, err
 	}
-	g := Generation{Number: 1, Archs: p.archs, Of: p.state.Of, Undone: p.state.Undone}
+	g := Generation{Number: p.after + 1, Archs: p.archs, Of: p.state.Of, Undone: p.state.Undone}
 	if len(numbers) > 0 {
-		g.Number = numbers[len(numbers)-1] + 1
+		g.Number = max(g.Number, numbers[len(numbers)-1]+1)
 	}
 	g.Dir = filepath.Join(generations, strconv.Itoa(g.Number))
 	temp := filepath.Join(generations, partialPrefix+strconv.Itoa(g.Number))

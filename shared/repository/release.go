@@ -34,7 +34,7 @@ type Releases map[apk.Arch]map[string][]Release
 func (r *Repository) Releases() (Releases, error) {
 	g, err := r.Current()
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return Releases{}, nil
 	} else if err != nil {
 		return nil, err
 	}
@@ -56,14 +56,11 @@ func (r *Repository) releases(g Generation) (Releases, error) {
 		if err != nil {
 			return nil, err
 		}
-		all[arch] = ReleasesOf(x)
+		all.Add(arch, x)
 	}
 	for arch, names := range s.Higher {
-		if all[arch] == nil {
-			all[arch] = map[string][]Release{}
-		}
 		for name, release := range names {
-			all[arch][name] = append(all[arch][name], release)
+			all.add(arch, name, release)
 		}
 	}
 	return all, nil
@@ -80,7 +77,10 @@ func (r *Repository) higher(current Generation, next map[apk.Arch]*apk.Index) (m
 	}
 	all := map[apk.Arch]map[string]Release{}
 	for arch, names := range before {
-		offered := ReleasesOf(next[arch])
+		offered := map[string][]Release{}
+		if x := next[arch]; x != nil {
+			offered = releasesOf(x)
+		}
 		for name, releases := range names {
 			top := highest(releases)
 			if now := offered[name]; len(now) > 0 && apk.Compare(highest(now).Version, top.Version) >= 0 {
@@ -95,12 +95,23 @@ func (r *Repository) higher(current Generation, next map[apk.Arch]*apk.Index) (m
 	return all, nil
 }
 
-// ReleasesOf are those of an index by name; nil has none.
-func ReleasesOf(x *apk.Index) map[string][]Release {
-	names := map[string][]Release{}
-	if x == nil {
-		return names
+// Add adds those that an index has.
+func (r Releases) Add(arch apk.Arch, x *apk.Index) {
+	for name, releases := range releasesOf(x) {
+		r.add(arch, name, releases...)
 	}
+}
+
+func (r Releases) add(arch apk.Arch, name string, releases ...Release) {
+	if r[arch] == nil {
+		r[arch] = map[string][]Release{}
+	}
+	r[arch][name] = append(r[arch][name], releases...)
+}
+
+// releasesOf are those of an index by name.
+func releasesOf(x *apk.Index) map[string][]Release {
+	names := make(map[string][]Release, len(x.Packages))
 	for _, p := range x.Packages {
 		names[p.Name] = append(names[p.Name], releaseOf(p))
 	}
