@@ -14,6 +14,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// What is denied, and where that is shown. TestAsOrdinaryUser runs all of it a second time without root's rights, and
+// scripts/judge-kernel on other kernels, with control groups of our own.
+//
+//	network: IPv4, IPv6, abstract and other sockets   TestDenied, TestNetwork
+//	files of the host, and of the agent               TestDenied, TestSeen
+//	other processes: kill, ptrace, memory, priority   TestDenied, TestSeen, TestSignalsToTheAgent
+//	mount, unshare, setns, clone                      TestDenied, TestAdministration
+//	keyctl, bpf, perf, kexec, io_uring and the like   TestDenied
+//	disks, device nodes, terminals                    TestDenied, TestTerminalInput
+//	settings: /proc/sys, /sys                         TestDenied, TestAdministration, TestCoveredProc
+//	numbers of other ABIs, calls newer than ours      TestForeignABI, TestDenied
+//	setuid and capabilities of files                  TestNoGain, TestIdentity
+//	out by symbolic link, hard link, "..", chroot     TestDenied, TestLedOut, TestOwnersInChroot
+//	by open descriptors and magic links               TestSeen, TestDenied, TestLedOut, TestForeignArchitecture
+//	fork bomb, memory hog, disk filler                TestEndings, TestDiskOnDisk, TestScarceDisk, TestGroupEnds
+//	sleep for ever, silent hang, output flood         TestEndings
+//	what stays running after a command                TestNothingOutlivesACommand, TestClose, TestLostCaller
+//	what a command leaves for who reads it            TestLedOut, TestSparse, TestTar
+//	chown under fire, and notes without end           TestOwnersUnderFire, TestOwnersBounded
+
 // host is what an attacker inside would like to reach.
 type host struct {
 	secret          string // a file
@@ -102,6 +122,9 @@ func TestDenied(t *testing.T) {
 		{"tracing the host", "ptrace " + pid, esrch},
 		{"the agent's memory, to write", "writevm 1", eperm},
 		{"a copy of the agent's open file", "borrow 1 3", eperm},
+		{"what the agent has in common with others", "kcmp 1", eperm}, {"where the agent's memory lies", "migrate 1", eperm},
+		{"what the agent's memory is good for", "madvise 1", eperm + "|" + eacces},
+		{"the audit of the kernel", "audit", eperm + "|connection refused|protocol not supported"},
 		{"the limits of the agent", "prlimit 1", eperm}, {"the processors of the agent", "affinity 1", eperm},
 		{"the priority of the agent", "nice 1", eperm}, {"the agent's turn at disks", "ionice 1", eperm},
 		{"the limits of the agent, by a thread", "agents prlimit", "none of"}, {"the processors of the agent's threads", "agents affinity", "none of"},

@@ -27,6 +27,16 @@ func TestTerminal(t *testing.T) {
 	}
 }
 
+// TestTerminalInput: a command does not type into its own terminal what would be left for who reads there after it.
+func TestTerminalInput(t *testing.T) {
+	a := start(t, Sandbox{})
+	var screen bytes.Buffer
+	err := a.Run(t.Context(), Command{Args: []string{"/bin/probe", "tiocsti"}, Stdin: strings.NewReader(""), Stdout: &screen, TTY: true})
+	if err == nil || !strings.Contains(screen.String(), "operation not permitted") {
+		t.Errorf("%v: %s", err, screen.String())
+	}
+}
+
 func TestTerminalEndOfInput(t *testing.T) {
 	a := start(t, Sandbox{})
 	var screen bytes.Buffer

@@ -123,6 +123,12 @@ func pointer(s string) uintptr {
 
 var page [4096]byte
 
+// One page of this program, and the node of memory that it is to go to.
+var (
+	pages = [1]uintptr{uintptr(unsafe.Pointer(&page))}
+	nodes [1]int32
+)
+
 var (
 	text   = pointer("/tmp")
 	tmpfs  = pointer("tmpfs")
@@ -210,6 +216,46 @@ var attempts = map[string]tool{
 		}
 		_, err = unix.PidfdGetfd(process, number, 0)
 		return err
+	},
+	"kcmp": func(args []string) error {
+		pid, _ := strconv.Atoi(args[0])
+		const files = 2 // KCMP_FILES of linux/kcmp.h
+		return call(unix.SYS_KCMP, uintptr(os.Getpid()), uintptr(pid), files, 0, 0)(nil)
+	},
+	"migrate": func(args []string) error {
+		pid, _ := strconv.Atoi(args[0])
+		return call(unix.SYS_MOVE_PAGES, uintptr(pid), 1, uintptr(unsafe.Pointer(&pages)), uintptr(unsafe.Pointer(&nodes)), buffer, 0)(nil)
+	},
+	"madvise": func(args []string) error {
+		pid, _ := strconv.Atoi(args[0])
+		process, err := unix.PidfdOpen(pid, 0)
+		if err != nil {
+			return fmt.Errorf("pidfd_open: %w", err)
+		}
+		at := unix.RemoteIovec{Base: buffer, Len: 4096}
+		return call(unix.SYS_PROCESS_MADVISE, uintptr(process), uintptr(unsafe.Pointer(&at)), 1, unix.MADV_COLD, 0)(nil)
+	},
+	"audit": func([]string) error { // a question to the kernel's audit, which is not in a namespace
+		s, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_AUDIT)
+		if err != nil {
+			return err
+		}
+		message := make([]byte, unix.SizeofNlMsghdr)
+		*(*unix.NlMsghdr)(unsafe.Pointer(&message[0])) = unix.NlMsghdr{Len: unix.SizeofNlMsghdr, Type: unix.AUDIT_GET, Flags: unix.NLM_F_REQUEST | unix.NLM_F_ACK}
+		if err := unix.Sendto(s, message, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+			return err
+		}
+		answer := make([]byte, 4096)
+		n, _, err := unix.Recvfrom(s, answer, 0)
+		if err != nil {
+			return err
+		}
+		if header := (*unix.NlMsghdr)(unsafe.Pointer(&answer[0])); n >= unix.SizeofNlMsghdr+4 && header.Type == unix.NLMSG_ERROR {
+			if code := *(*int32)(unsafe.Pointer(&answer[unix.SizeofNlMsghdr])); code < 0 {
+				return syscall.Errno(-code)
+			}
+		}
+		return nil
 	},
 	"prlimit": func(args []string) error {
 		pid, _ := strconv.Atoi(args[0])
