@@ -193,18 +193,15 @@ func (m *maker) actions(nodes []*graph.Node) []run.Node {
 
 func (m *maker) action(n *graph.Node, do func(context.Context, *graph.Node) (run.Outcome, error)) run.Node {
 	return run.Node{
-		ID: n.ID, Needs: needs(n), Estimate: m.journal.Took(n.ID),
+		ID: n.ID, Needs: ids(n.Needs()), Estimate: m.journal.Took(n.ID),
 		Do: func(ctx context.Context) (run.Outcome, error) { return do(ctx, n) },
 	}
 }
 
-// needs lists the nodes that n needs, each once; edges are sorted.
-func needs(n *graph.Node) []string {
-	var ids []string
-	for _, e := range n.Needs {
-		if len(ids) == 0 || ids[len(ids)-1] != e.To {
-			ids = append(ids, e.To)
-		}
+func ids(nodes []*graph.Node) []string {
+	ids := make([]string, len(nodes))
+	for i, n := range nodes {
+		ids[i] = n.ID
 	}
 	return ids
 }

@@ -342,7 +342,7 @@ func (c costScene) pretendAll(t *testing.T) (left int) {
 	must(t, err)
 	began := time.Now()
 	for i, n := range w.graph.Nodes() {
-		if slices.ContainsFunc(needs(n), func(id string) bool { return w.made[id] == nil }) {
+		if slices.ContainsFunc(n.Needs(), func(to *graph.Node) bool { return w.made[to.ID] == nil }) {
 			continue
 		}
 		if err := w.pretendOne(t.Context(), n, tree); err != nil {

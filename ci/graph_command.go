@@ -33,11 +33,11 @@ func graphCommand(s surroundings, o *workspaceFlags) *cobra.Command {
 			nodes = w.graph.Ancestors(nodes...)
 			switch {
 			case o.json:
-				return printJSON(s.stdout, graphObjects(nodes))
+				return printJSON(s.stdout, graphObjects(w.graph, nodes))
 			case dot:
-				printDot(s.stdout, nodes)
+				printDot(s.stdout, w.graph, nodes)
 			default:
-				printGraph(s.stdout, nodes)
+				printGraph(s.stdout, w.graph, nodes)
 			}
 			return nil
 		},
@@ -97,14 +97,15 @@ type edgeObject struct {
 	Via   string      `json:"via"`
 }
 
-func graphObjects(nodes []*graph.Node) []nodeObject {
+func graphObjects(g *graph.Graph, nodes []*graph.Node) []nodeObject {
 	objects := []nodeObject{}
 	for _, n := range nodes {
 		object := nodeObject{ID: n.ID, Kind: n.Kind, File: n.File}
-		for _, e := range n.Needs {
+		needs, seeds := g.Edges(n)
+		for _, e := range needs {
 			object.Needs = append(object.Needs, edgeObject(e))
 		}
-		for _, e := range n.Seeds {
+		for _, e := range seeds {
 			object.Seeds = append(object.Seeds, edgeObject(e))
 		}
 		objects = append(objects, object)
@@ -112,19 +113,20 @@ func graphObjects(nodes []*graph.Node) []nodeObject {
 	return objects
 }
 
-func printGraph(w io.Writer, nodes []*graph.Node) {
+func printGraph(w io.Writer, g *graph.Graph, nodes []*graph.Node) {
 	for _, n := range nodes {
 		fmt.Fprintln(w, n.ID)
-		for _, e := range n.Needs {
+		needs, seeds := g.Edges(n)
+		for _, e := range needs {
 			fmt.Fprintf(w, "  %-28s %-8s %s\n", e.To, e.Class, e.Via)
 		}
-		for _, e := range n.Seeds {
+		for _, e := range seeds {
 			fmt.Fprintf(w, "  %-28s %-8s %s, of an older build\n", e.To, e.Class, e.Via)
 		}
 	}
 }
 
-func printDot(w io.Writer, nodes []*graph.Node) {
+func printDot(w io.Writer, g *graph.Graph, nodes []*graph.Node) {
 	fmt.Fprintln(w, "digraph world {\n  rankdir=LR")
 	for _, n := range nodes {
 		shape := "box"
@@ -133,7 +135,8 @@ func printDot(w io.Writer, nodes []*graph.Node) {
 		}
 		fmt.Fprintf(w, "  %q [shape=%s]\n", n.ID, shape)
 		last := ""
-		for _, e := range n.Needs {
+		needs, _ := g.Edges(n)
+		for _, e := range needs {
 			if e.To != last {
 				fmt.Fprintf(w, "  %q -> %q [label=%q]\n", n.ID, e.To, e.Class)
 			}

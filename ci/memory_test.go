@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -166,4 +167,44 @@ func (e *editor) damage() string {
 	}
 	must(e.t, os.WriteFile(name, data, 0o644))
 	return filepath.Base(name) + " is damaged"
+}
+
+// TestMemoryOfCopy: what is remembered is the program's, wherever it lies; another program remembers nothing of it.
+func TestMemoryOfCopy(t *testing.T) {
+	p := newPlace(t)
+	p.hostOnly()
+	program := p.world("plan", "-v", "--json")
+	told := p.says("plan", "-v", "--json")
+	data, err := os.ReadFile(program.Path)
+	must(t, err)
+	at := bytes.Index(data, []byte(buildID(program.Path)))
+	if at < 0 {
+		t.Fatal("the program has no build id")
+	}
+	kept := func() string {
+		var all strings.Builder
+		for _, name := range p.memories() {
+			info, err := os.Stat(name)
+			must(t, err)
+			fmt.Fprintln(&all, filepath.Base(name), info.ModTime())
+		}
+		return all.String()
+	}
+	before := kept()
+	for _, c := range []struct {
+		name   string
+		change byte
+	}{{"copy", 0}, {"other", 1}} {
+		data[at] ^= c.change
+		program.Path = filepath.Join(p.dir, c.name)
+		must(t, os.WriteFile(program.Path, data, 0o755))
+		again := exec.Cmd{Path: program.Path, Args: program.Args, Env: program.Env, Dir: program.Dir}
+		out, err := again.CombinedOutput()
+		if got := fmt.Sprintf("%s%v", out, err); got != told {
+			t.Errorf("%s says %s, and not %s", c.name, got, told)
+		}
+		if after := kept(); (after == before) != (c.change == 0) {
+			t.Errorf("%s: what is remembered was\n%sand is\n%s", c.name, before, after)
+		}
+	}
 }

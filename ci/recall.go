@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io/fs"
 	"os"
 	"slices"
@@ -232,9 +233,7 @@ func (w *world) basis(ctx context.Context, n *graph.Node) (string, error) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, id := range needs(n) {
-		fmt.Fprintln(h, w.sums[id])
-	}
+	w.addSums(h, n)
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
@@ -244,10 +243,18 @@ func (w *world) sum(n *graph.Node, packages string) {
 	defer w.mu.Unlock()
 	h := sha256.New()
 	fmt.Fprintln(h, n.ID, packages)
-	for _, id := range needs(n) {
-		fmt.Fprintln(h, w.sums[id])
+	w.addSums(h, n)
+	w.sums[n.ID] = [sha256.Size]byte(h.Sum(nil))
+}
+
+// addSums adds those of what a node needs.
+func (w *world) addSums(h hash.Hash, n *graph.Node) {
+	text := make([]byte, 0, len(n.Needs())*sha256.Size)
+	for _, to := range n.Needs() {
+		sum := w.sums[to.ID]
+		text = append(text, sum[:]...)
 	}
-	w.sums[n.ID] = hex.EncodeToString(h.Sum(nil))
+	h.Write(text)
 }
 
 // stamp is the store's, as it was when this run first looked.

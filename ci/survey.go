@@ -50,8 +50,8 @@ func (w *world) survey(ctx context.Context, nodes []*graph.Node) []finding {
 	at := make(map[string]*finding, len(nodes))
 	for _, n := range nodes {
 		f := finding{node: n}
-		for _, id := range needs(n) {
-			if need := at[id]; need.verdict != upToDate {
+		for _, to := range n.Needs() {
+			if need := at[to.ID]; need.verdict != upToDate {
 				f.after = append(f.after, need.roots()...)
 			}
 		}

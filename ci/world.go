@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -49,10 +52,10 @@ type world struct {
 	seen     int                 // the newest generation that people have of another repository than ours
 
 	mu       sync.Mutex
-	made     map[string]*build.Result // by node
-	external map[string]*external     // by repositories, keys and architecture
-	states   map[string]string        // of those repositories, likewise, see offered
-	sums     map[string]string        // by node, see sum
+	made     map[string]*build.Result     // by node
+	external map[string]*external         // by repositories, keys and architecture
+	states   map[string]string            // of those repositories, likewise, see offered
+	sums     map[string][sha256.Size]byte // by node, see sum
 
 	identity     string // of the program, and of what it was told
 	recollection *recollection
@@ -95,7 +98,7 @@ func openWorld(s surroundings, o *workspaceFlags) (*world, error) {
 	w := &world{
 		dir: dir, config: config, cache: cache,
 		client: &repository.Client{Cache: filepath.Join(cache, "apk"), Access: s.access, AllowOlder: o.allowOlder},
-		made:   map[string]*build.Result{}, external: map[string]*external{}, states: map[string]string{}, sums: map[string]string{},
+		made:   map[string]*build.Result{}, external: map[string]*external{}, states: map[string]string{}, sums: map[string][sha256.Size]byte{},
 	}
 	program, err := programIdentity()
 	if err != nil {
@@ -190,17 +193,48 @@ func (w *world) memoryFile(what string) string {
 	return filepath.Join(w.cache, "plans", cas.DigestOf([]byte(w.dir)).Hash[:32], what)
 }
 
-// programIdentity names this very program: what another one has remembered may mean something else.
+// programIdentity names this very program: what another one has remembered may mean something else. Results are kept
+// under versions of formats, which a change that matters must raise; but what is remembered of plans is a function of all
+// that reads recipes and solves environments, where every mended mistake may matter, and it is cheap to find out again.
+// The name is what the program is made of, as Go's linker notes it, so that one that is built again, copied or
+// installed is the same; without that note it is the file.
 func programIdentity() (string, error) {
 	name, err := os.Executable()
 	if err != nil {
 		return "", err
+	}
+	if id := buildID(name); id != "" {
+		return id, nil
 	}
 	var st unix.Stat_t
 	if err := unix.Stat(name, &st); err != nil {
 		return "", &fs.PathError{Op: "stat", Path: name, Err: err}
 	}
 	return fmt.Sprint(st.Dev, st.Ino, st.Size, st.Mtim.Nano(), st.Ctim.Nano()), nil
+}
+
+// buildID is the note that Go's linker leaves in a program: digests of all it was made of, and of its bytes. It is empty
+// when there is none, or when somebody has put another text there.
+func buildID(program string) string {
+	f, err := elf.Open(program)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	section := f.Section(".note.go.buildid")
+	if section == nil {
+		return ""
+	}
+	note, err := section.Data()
+	const head = 16 // lengths of name and text, the type, the name
+	if err != nil || len(note) < head || string(note[12:head]) != "Go\x00\x00" {
+		return ""
+	}
+	id := string(bytes.TrimRight(note[head:], "\x00"))
+	if strings.Count(id, "/") != 3 {
+		return ""
+	}
+	return id
 }
 
 // out is a path below the folder of what is made.

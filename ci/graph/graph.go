@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"distro.internal/apko/image"
 	"distro.internal/melange/recipe"
@@ -45,15 +46,19 @@ type Node struct {
 	Image    *image.Config
 	Base     string // the image of the workspace that this one is put on, by ID
 	*Outline        // of a packages node and its test
-	Needs    []Edge // by To, then Class, then Via
-	Seeds    []Edge // what would close a cycle, and is taken from other repositories instead; likewise
 
-	plan func(epoch uint64) (*recipe.Plan, error)
+	plan  func(epoch uint64) (*recipe.Plan, error)
+	place int     // among all nodes by ID; -1 of a test
+	needs []*Node // each once, by ID
+	cut   map[*Node]bool
 }
 
 // Plan is all of a packages node's plan, which is made again for those few nodes of which somebody wants to know. Its
 // packages are of the given epoch, or the recipe's if that is higher.
 func (n *Node) Plan(epoch uint64) (*recipe.Plan, error) { return n.plan(epoch) }
+
+// Needs lists what the node needs, each once, by ID.
+func (n *Node) Needs() []*Node { return n.needs }
 
 // A Class says what an edge is for.
 type Class string
@@ -74,19 +79,19 @@ type Edge struct {
 	Via   string // the dependency that leads there, as apk writes it
 }
 
-// A Graph has no cycles.
+// A Graph has no cycles. That there is a way from one node to another is what all ask; what the ways are, which are
+// twice as many, is found out again for who wants to see them.
 type Graph struct {
 	nodes []*Node // by ID
 	byID  map[string]*Node
-	order []*Node // dependencies first
-	down  map[string][]*Node
+	order []*Node          // dependencies first
+	down  func() [][]*Node // who needs each, by place
 	made  *makers
 }
 
 // New connects nodes, which must have no edges yet. Seeds are names of recipes that cycles are opened at, see [Seeds].
 func New(nodes []*Node, seeds []string) (*Graph, error) {
-	g := &Graph{nodes: slices.Clone(nodes), byID: map[string]*Node{}, down: map[string][]*Node{}}
-	slices.SortFunc(g.nodes, func(a, b *Node) int { return strings.Compare(a.ID, b.ID) })
+	g := &Graph{nodes: byID(nodes), byID: make(map[string]*Node, len(nodes))}
 	for _, n := range g.nodes {
 		if other := g.byID[n.ID]; other != nil {
 			return nil, fmt.Errorf("%s and %s both make %s", other.File, n.File, n.ID)
@@ -100,13 +105,26 @@ func New(nodes []*Node, seeds []string) (*Graph, error) {
 	if err := g.made.connectAll(g.nodes, seeds); err != nil {
 		return nil, err
 	}
-	for _, n := range g.nodes {
-		for _, to := range n.needed() {
-			g.down[to] = append(g.down[to], n)
+	g.down = sync.OnceValue(func() [][]*Node {
+		down := make([][]*Node, len(g.nodes))
+		for _, n := range g.nodes {
+			for _, to := range n.needs {
+				down[to.place] = append(down[to.place], n)
+			}
 		}
-	}
+		return down
+	})
 	g.order, err = g.sort()
 	return g, err
+}
+
+// byID gives nodes their places.
+func byID(nodes []*Node) []*Node {
+	sorted := slices.SortedFunc(slices.Values(nodes), func(a, b *Node) int { return strings.Compare(a.ID, b.ID) })
+	for i, n := range sorted {
+		n.place = i
+	}
+	return sorted
 }
 
 // RootArch is the architecture of the programs that run while the node is made.
@@ -126,22 +144,19 @@ func (g *Graph) Node(id string) (*Node, bool) {
 	return n, ok
 }
 
-// needed lists the nodes that n needs, each once, by ID.
-func (n *Node) needed() []string {
-	var ids []string
-	for i, e := range n.Needs {
-		if i == 0 || e.To != n.Needs[i-1].To {
-			ids = append(ids, e.To)
-		}
-	}
-	return ids
+// Edges lists the reasons why a node needs others, and those which would close a cycle, so that an older build is taken
+// from other repositories instead; by To, then Class, then Via.
+func (g *Graph) Edges(n *Node) (needs, seeds []Edge) {
+	var e edges
+	g.made.walk(n, &e)
+	return sortEdges(e.needs), sortEdges(e.seeds)
 }
 
 // Test returns a node for the tests of a packages node: it needs those packages
 // and what the tests' environments name. It is not part of the graph, for nothing
 // waits for a test; its edges lead into it.
 func (g *Graph) Test(n *Node) *Node {
-	t := &Node{ID: "test/" + n.ID, Kind: Test, Name: n.Name, File: n.File, Arch: n.Arch, Outline: n.Outline, plan: n.plan}
+	t := &Node{ID: "test/" + n.ID, Kind: Test, Name: n.Name, File: n.File, Arch: n.Arch, Outline: n.Outline, plan: n.plan, place: -1}
 	g.made.connect(t, nil)
 	return t
 }
@@ -149,34 +164,41 @@ func (g *Graph) Test(n *Node) *Node {
 // Ancestors lists what the nodes need, directly or not, and the nodes
 // themselves, in the order of Nodes.
 func (g *Graph) Ancestors(of ...*Node) []*Node {
-	return g.reach(of, func(n *Node) []*Node {
-		var next []*Node
-		for _, id := range n.needed() {
-			next = append(next, g.byID[id])
-		}
-		return next
-	})
+	return g.reach(of, (*Node).Needs)
 }
 
 // Dependents lists what needs the nodes, directly or not, without the nodes
 // themselves unless one needs another, in the order of Nodes.
 func (g *Graph) Dependents(of ...*Node) []*Node {
-	all := g.reach(of, func(n *Node) []*Node { return g.down[n.ID] })
+	down := g.down()
+	all := g.reach(of, func(n *Node) []*Node { return down[n.place] })
 	return slices.DeleteFunc(all, func(n *Node) bool { return slices.Contains(of, n) })
 }
 
 func (g *Graph) reach(from []*Node, next func(*Node) []*Node) []*Node {
-	seen := map[*Node]bool{}
+	seen := make([]bool, len(g.nodes))
 	stack := slices.Clone(from)
+	count := 0
 	for len(stack) > 0 {
 		n := stack[len(stack)-1]
 		stack = stack[:len(stack)-1]
-		if !seen[n] {
-			seen[n] = true
-			stack = append(stack, next(n)...)
+		switch {
+		case n.place < 0: // a test, which nothing leads to
+		case seen[n.place]:
+			continue
+		default:
+			seen[n.place] = true
+			count++
+		}
+		stack = append(stack, next(n)...)
+	}
+	reached := make([]*Node, 0, count)
+	for _, n := range g.order {
+		if seen[n.place] {
+			reached = append(reached, n)
 		}
 	}
-	return slices.DeleteFunc(slices.Clone(g.order), func(n *Node) bool { return !seen[n] })
+	return reached
 }
 
 // Find lists the nodes that a word means: an ID, a recipe's or image's name, the
@@ -233,25 +255,26 @@ func (g *Graph) sort() ([]*Node, error) {
 		open = 1 + iota
 		done
 	)
-	state := map[*Node]int{}
-	var order, path []*Node
+	state := make([]uint8, len(g.nodes))
+	order := make([]*Node, 0, len(g.nodes))
+	var path []*Node
 	var visit func(n *Node) error
 	visit = func(n *Node) error {
-		switch state[n] {
+		switch state[n.place] {
 		case done:
 			return nil
 		case open:
 			return g.cycle(append(path[slices.Index(path, n):], n))
 		}
-		state[n] = open
+		state[n.place] = open
 		path = append(path, n)
-		for _, id := range n.needed() {
-			if err := visit(g.byID[id]); err != nil {
+		for _, to := range n.needs {
+			if err := visit(to); err != nil {
 				return err
 			}
 		}
 		path = path[:len(path)-1]
-		state[n] = done
+		state[n.place] = done
 		order = append(order, n)
 		return nil
 	}
@@ -284,8 +307,9 @@ func (g *Graph) cycle(path []*Node) error {
 	for i, n := range path {
 		e.Path = append(e.Path, n.ID)
 		if i+1 < len(path) {
-			k := slices.IndexFunc(n.Needs, func(edge Edge) bool { return edge.To == path[i+1].ID })
-			e.Via = append(e.Via, n.Needs[k].Via)
+			needs, _ := g.Edges(n)
+			k := slices.IndexFunc(needs, func(edge Edge) bool { return edge.To == path[i+1].ID })
+			e.Via = append(e.Via, needs[k].Via)
 		}
 	}
 	return e
@@ -296,7 +320,10 @@ type makers struct {
 	named   map[subject][]*maker       // packages of that very name
 	offered map[subject][]*maker       // packages that declare to provide the name
 	worlds  map[*Node][]apk.Dependency // of images
-	walks   int                        // how many nodes were connected so far
+	images  map[string]*Node           // by ID
+	walks   int                        // how many there were so far
+	reached []int                      // the last walk that came by, by place
+	found   []*Node                    // on a walk
 }
 
 type subject struct {
@@ -317,21 +344,21 @@ type maker struct {
 // A lead is a way to a maker, and the dependency that is the way.
 type lead struct {
 	to  *maker
-	via string
+	via *apk.Dependency
 }
 
 func newMakers(nodes []*Node) (*makers, error) {
 	if err := checkBases(nodes); err != nil {
 		return nil, err
 	}
-	m := &makers{named: map[subject][]*maker{}, offered: map[subject][]*maker{}, worlds: map[*Node][]apk.Dependency{}}
+	m := &makers{named: map[subject][]*maker{}, offered: map[subject][]*maker{}, worlds: map[*Node][]apk.Dependency{}, images: map[string]*Node{}, reached: make([]int, len(nodes))}
 	for _, n := range nodes {
 		if n.Kind == Image {
 			world, err := n.Image.World()
 			if err != nil {
 				return nil, err
 			}
-			m.worlds[n] = world
+			m.worlds[n], m.images[n.ID] = world, n
 			continue
 		}
 		for i := range n.Outputs {
@@ -395,22 +422,26 @@ func (m *makers) of(arch apk.Arch, d apk.Dependency) []*maker {
 func (m *makers) leads(arch apk.Arch, deps []apk.Dependency) []lead {
 	var leads []lead
 	for i := range deps {
-		found := m.of(arch, deps[i])
-		if len(found) == 0 {
-			continue
-		}
-		via := deps[i].String()
-		for _, to := range found {
-			leads = append(leads, lead{to, via})
+		for _, to := range m.of(arch, deps[i]) {
+			leads = append(leads, lead{to, &deps[i]})
 		}
 	}
 	return leads
 }
 
-// connect gives a node its edges. Nodes that are cut are not led to, nor to what they need; nil cuts none.
-func (m *makers) connect(n *Node, cut func(*Node) bool) {
+// connect tells a node what it needs. Nodes that are cut are not led to, nor to what they need.
+func (m *makers) connect(n *Node, cut map[*Node]bool) {
+	n.cut = cut
+	m.walk(n, nil)
+	slices.SortFunc(m.found, func(a, b *Node) int { return a.place - b.place })
+	n.needs = slices.Clone(m.found)
+}
+
+// walk finds all that a node needs, and the edges if they are wanted.
+func (m *makers) walk(n *Node, e *edges) {
 	m.walks++
-	c := connector{makers: m, node: n, cut: cut}
+	m.found = m.found[:0]
+	c := connector{makers: m, node: n, edges: e}
 	switch n.Kind {
 	case Packages:
 		c.want(n.RootArch(), n.Outline.Packages, Tool)
@@ -424,10 +455,12 @@ func (m *makers) connect(n *Node, cut func(*Node) bool) {
 			c.want(arch, m.worlds[n], Contents)
 		}
 		if n.Base != "" {
-			c.needs = append(c.needs, Edge{n.Base, Base, n.Image.Contents.BaseImage.Image})
+			c.reach(m.images[n.Base])
+			if e != nil {
+				e.needs = append(e.needs, Edge{n.Base, Base, n.Image.Contents.BaseImage.Image})
+			}
 		}
 	}
-	n.Needs, n.Seeds = sortEdges(c.needs), sortEdges(c.seeds)
 }
 
 // sortEdges leaves each edge once.
@@ -441,11 +474,20 @@ func sortEdges(edges []Edge) []Edge {
 	return slices.Clip(slices.Compact(edges))
 }
 
+// edges are reasons, in the order of the walk.
+type edges struct{ needs, seeds []Edge }
+
 type connector struct {
 	*makers
-	node         *Node
-	cut          func(*Node) bool
-	needs, seeds []Edge
+	node  *Node
+	edges *edges // nil when nobody wants to know
+}
+
+func (c *connector) reach(n *Node) {
+	if c.reached[n.place] != c.walks {
+		c.reached[n.place] = c.walks
+		c.found = append(c.found, n)
+	}
 }
 
 // want adds edges to the makers of a list, and to those of their declared needs.
@@ -459,12 +501,16 @@ func (c *connector) follow(arch apk.Arch, leads []lead, class Class) {
 		if m.node == c.node {
 			continue // an older build of itself, from another repository
 		}
-		edge := Edge{m.node.ID, class, l.via}
-		if c.cut != nil && c.cut(m.node) {
-			c.seeds = append(c.seeds, edge)
+		if c.node.cut[m.node] {
+			if c.edges != nil {
+				c.edges.seeds = append(c.edges.seeds, Edge{m.node.ID, class, l.via.String()})
+			}
 			continue
 		}
-		c.needs = append(c.needs, edge)
+		c.reach(m.node)
+		if c.edges != nil {
+			c.edges.needs = append(c.edges.needs, Edge{m.node.ID, class, l.via.String()})
+		}
 		if m.walked == c.walks {
 			continue
 		}

@@ -43,10 +43,11 @@ type Memory struct {
 type remembered struct {
 	inputs []int32
 	nodes  []*Node
+	kept   []byte // the nodes as they are kept; nil when they are new
 }
 
 // memoryFormat is part of the identity of what is kept.
-const memoryFormat = "recipes/1"
+const memoryFormat = "recipes/2"
 
 // NewMemory remembers nothing, and keeps nothing.
 func NewMemory(dir string, c Config) *Memory {
@@ -197,17 +198,43 @@ func (m *Memory) encode(w, looks *record.Writer) {
 	recipes := &record.Writer{}
 	recipes.Count(len(files))
 	for i, file := range files {
-		nodes := m.recipes[file].nodes
 		recipes.Text(file)
 		encodeNumbers(recipes, lists[2+i], number)
-		recipes.Count(len(nodes))
-		for _, n := range nodes {
-			recipes.Text(n.Name)
-			recipes.Text(string(n.Arch))
-			n.Outline.encode(recipes)
+		kept := m.recipes[file].kept
+		if kept == nil {
+			kept = encodeNodes(m.recipes[file].nodes)
 		}
+		recipes.Count(len(kept))
+		recipes.Bytes(kept)
 	}
 	w.Part(recipes)
+}
+
+func encodeNodes(nodes []*Node) []byte {
+	w := &record.Writer{}
+	w.Count(len(nodes))
+	for _, n := range nodes {
+		w.Text(n.Name)
+		w.Text(string(n.Arch))
+		n.Outline.encode(w)
+	}
+	return w.Encoded()
+}
+
+// decodeNodes is nil when it makes no sense.
+func decodeNodes(kept []byte, file string) []*Node {
+	r := record.NewReader(kept)
+	nodes := make([]*Node, r.Count())
+	for i := range nodes {
+		n := &Node{Kind: Packages, File: file, Name: r.Text(), Arch: apk.Arch(r.Text())}
+		n.ID = string(n.Arch) + "/" + n.Name
+		n.Outline = decodeOutline(r)
+		nodes[i] = n
+	}
+	if !r.Ended() {
+		return nil
+	}
+	return nodes
 }
 
 // decode reads what was kept, but for the recipes.
@@ -228,13 +255,9 @@ func (m *Memory) decodeRecipes() {
 	m.kept = nil
 	for range r.Count() {
 		file := r.Text()
-		found := &remembered{inputs: decodeNumbers(r, m.inputs)}
-		found.nodes = make([]*Node, r.Count())
-		for i := range found.nodes {
-			n := &Node{Kind: Packages, File: file, Name: r.Text(), Arch: apk.Arch(r.Text())}
-			n.ID = string(n.Arch) + "/" + n.Name
-			n.Outline = decodeOutline(r)
-			found.nodes[i] = n
+		found := &remembered{inputs: decodeNumbers(r, m.inputs), kept: r.Bytes(r.Count())}
+		if found.nodes = decodeNodes(found.kept, file); found.nodes == nil {
+			r.Fail()
 		}
 		m.recipes[file] = found
 	}

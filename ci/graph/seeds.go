@@ -67,19 +67,22 @@ func (m *makers) open(cycles [][]*Node, seeds map[string]bool) {
 			cut[n] = seeds[n.Name]
 		}
 		for _, n := range cycle {
-			m.connect(n, func(to *Node) bool { return cut[to] })
+			m.connect(n, cut)
 		}
 	}
 }
 
 // components lists the sets of nodes that need each other, larger sets first, then by ID. The nodes are by ID.
 func components(nodes []*Node) [][]*Node {
-	t := tarjan{byID: map[string]*Node{}, index: map[*Node]int{}, low: map[*Node]int{}, open: map[*Node]bool{}}
+	if len(nodes) == 0 {
+		return nil
+	}
+	t := tarjan{nodes: make([]visited, nodes[len(nodes)-1].place+1)}
 	for _, n := range nodes {
-		t.byID[n.ID] = n
+		t.nodes[n.place].asked = true
 	}
 	for _, n := range nodes {
-		if t.index[n] == 0 {
+		if t.nodes[n.place].index == 0 {
 			t.visit(n)
 		}
 	}
@@ -89,36 +92,44 @@ func components(nodes []*Node) [][]*Node {
 
 // tarjan finds strongly connected components, as Robert Tarjan has shown in 1972.
 type tarjan struct {
-	byID       map[string]*Node
-	index, low map[*Node]int
-	open       map[*Node]bool
-	stack      []*Node
-	found      [][]*Node // of more than one node
+	nodes []visited // by place
+	count int
+	stack []*Node
+	found [][]*Node // of more than one node
+}
+
+type visited struct {
+	asked      bool // it is among those that are looked at
+	open       bool
+	index, low int
 }
 
 func (t *tarjan) visit(n *Node) {
-	t.index[n] = len(t.index) + 1
-	t.low[n] = t.index[n]
-	t.open[n] = true
+	t.count++
+	v := &t.nodes[n.place]
+	v.index, v.low, v.open = t.count, t.count, true
 	t.stack = append(t.stack, n)
-	for _, id := range n.needed() {
-		switch to := t.byID[id]; {
-		case to == nil: // not among those that are looked at
-		case t.index[to] == 0:
+	for _, to := range n.needs {
+		if to.place >= len(t.nodes) {
+			continue
+		}
+		switch u := &t.nodes[to.place]; {
+		case !u.asked:
+		case u.index == 0:
 			t.visit(to)
-			t.low[n] = min(t.low[n], t.low[to])
-		case t.open[to]:
-			t.low[n] = min(t.low[n], t.index[to])
+			v.low = min(v.low, u.low)
+		case u.open:
+			v.low = min(v.low, u.index)
 		}
 	}
-	if t.low[n] != t.index[n] {
+	if v.low != v.index {
 		return
 	}
 	at := slices.Index(t.stack, n)
 	set := slices.Clone(t.stack[at:])
 	t.stack = t.stack[:at]
 	for _, m := range set {
-		t.open[m] = false
+		t.nodes[m.place].open = false
 	}
 	if len(set) > 1 {
 		slices.SortFunc(set, func(a, b *Node) int { return cmp.Compare(a.ID, b.ID) })
@@ -134,7 +145,7 @@ func Seeds(nodes []*Node, given []string) (cycles [][]*Node, proposal []string, 
 		c := *n
 		s.nodes = append(s.nodes, &c)
 	}
-	slices.SortFunc(s.nodes, func(a, b *Node) int { return cmp.Compare(a.ID, b.ID) })
+	s.nodes = byID(s.nodes)
 	if s.made, err = newMakers(s.nodes); err != nil {
 		return nil, nil, err
 	}
@@ -196,9 +207,9 @@ func busiest(set []*Node) string {
 	}
 	in, out := map[string]int{}, map[string]int{}
 	for _, n := range set {
-		for _, id := range n.needed() {
-			if inside[id] {
-				in[id]++
+		for _, to := range n.needs {
+			if inside[to.ID] {
+				in[to.ID]++
 				out[n.ID]++
 			}
 		}

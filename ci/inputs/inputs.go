@@ -136,8 +136,13 @@ func (t *Trail) ReadDir(name string) ([]fs.DirEntry, error) {
 	return found.entries, nil
 }
 
-// Met says that what is at a path decides something, whatever it is.
+// Met says that what is at a path decides something, whatever it is. What the set knows already it does not look at
+// again: many recipes use a pipeline, and it is read for all of them once.
 func (t *Trail) Met(name string) error {
+	if n, ok := t.set.known(filepath.Clean(name)); ok {
+		t.note(n)
+		return nil
+	}
 	_, err := t.look(name, false)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -151,11 +156,22 @@ func (t *Trail) look(name string, data bool) (found, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return found, err
 	}
-	n := t.set.put(name, found)
-	t.mu.Lock()
-	t.met[n] = true
-	t.mu.Unlock()
+	t.note(t.set.put(name, found))
 	return found, err
+}
+
+func (t *Trail) note(n int32) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.met[n] = true
+}
+
+// known tells the number of an input that was found, and of which nothing else was heard since.
+func (s *Set) known(name string) (int32, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n, ok := s.number[name]
+	return n, ok && !s.inputs[n].changed
 }
 
 func (s *Set) path(name string) string {
@@ -235,12 +251,15 @@ func look(path string, data bool) (found, error) {
 
 func absent(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) }
 
+// hashedAtOnce is how much of a file is in memory when its bytes are not wanted. Most are smaller.
+const hashedAtOnce = 32 << 10
+
 // read reads a file, and keeps its bytes if they are wanted.
 func read(f *os.File, l looks, wanted bool) ([]byte, digest, error) {
 	h := sha256.New()
 	fmt.Fprintln(h, l.mode&0o111 != 0) // that it can be executed
 	if !wanted {
-		_, err := io.Copy(h, f)
+		_, err := io.CopyBuffer(h, struct{ io.Reader }{f}, make([]byte, min(l.size+bytes.MinRead, hashedAtOnce)))
 		return nil, digest(h.Sum(nil)), err
 	}
 	b := bytes.NewBuffer(make([]byte, 0, l.size+bytes.MinRead))

@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"unsafe"
 
 	"distro.internal/shared/atomicfile"
@@ -67,6 +68,9 @@ func Open(file, identity string) (*Reader, error) {
 // A Writer takes values.
 type Writer struct{ b []byte }
 
+// Grow makes room for so many bytes more.
+func (w *Writer) Grow(n int) { w.b = slices.Grow(w.b, n) }
+
 // Digest names all that was written: SHA-256 in hex.
 func (w *Writer) Digest() string {
 	sum := sha256.Sum256(w.b)
@@ -81,6 +85,7 @@ func (w *Writer) Append(other *Writer) { w.b = append(w.b, other.b...) }
 
 // Part adds what another has written as one value, which need not be read to read on behind it.
 func (w *Writer) Part(other *Writer) {
+	w.Grow(binary.MaxVarintLen64 + len(other.b))
 	w.Count(len(other.b))
 	w.Append(other)
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"hash"
-	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -97,7 +96,7 @@ type digester struct {
 	keys    []string
 }
 
-// digestAtOnce is how much is gathered: values are short, and a hash likes long ones. Longer ones are not copied.
+// digestAtOnce is how much is gathered: values are short, and a hash likes long ones.
 const digestAtOnce = 2048
 
 func newDigester() *digester {
@@ -118,16 +117,18 @@ func (d *digester) flush() {
 }
 
 func (d *digester) write(s string) {
-	if len(d.written)+8+len(s) > cap(d.written) {
+	if len(d.written)+8 > cap(d.written) {
 		d.flush()
 	}
 	d.written = binary.BigEndian.AppendUint64(d.written, uint64(len(s)))
-	if len(s) > cap(d.written)-len(d.written) {
+	for {
+		n := min(len(s), cap(d.written)-len(d.written))
+		d.written = append(d.written, s[:n]...)
+		if s = s[n:]; s == "" {
+			return
+		}
 		d.flush()
-		io.WriteString(d.hash, s)
-		return
 	}
-	d.written = append(d.written, s...)
 }
 
 func (d *digester) add(name, value string) {
