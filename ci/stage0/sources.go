@@ -75,6 +75,16 @@ func (m *Mirrors) lookup(want source.Want) (MirroredSource, bool) {
 	return m.Sources[i], true
 }
 
+// unlisted is why a file is not looked for in the archive: perhaps only for a digest that was copied wrongly.
+func (m *Mirrors) unlisted(want source.Want) error {
+	for _, s := range m.Sources {
+		if s.URI == want.URI && want.URI != "" {
+			return fmt.Errorf("the mirrors' list has it with another SHA-256: %s (%w)", s.SHA256, fs.ErrNotExist)
+		}
+	}
+	return fs.ErrNotExist
+}
+
 // A DebianMirror is Debian's archive as a place to get sources from.
 type DebianMirror struct {
 	Mirrors *Mirrors
@@ -88,7 +98,7 @@ func (m DebianMirror) String() string { return "Debian" }
 func (m DebianMirror) Fetch(ctx context.Context, want source.Want, w io.Writer) error {
 	s, ok := m.Mirrors.lookup(want)
 	if !ok {
-		return fs.ErrNotExist
+		return m.Mirrors.unlisted(want)
 	}
 	dir, err := os.MkdirTemp("", "source-")
 	if err != nil {
@@ -96,8 +106,11 @@ func (m DebianMirror) Fetch(ctx context.Context, want source.Want, w io.Writer) 
 	}
 	defer os.RemoveAll(dir)
 	absent, err := m.Apt.fetch(ctx, []wanted{{path: s.Debian, sha256: s.SHA256}}, dir, func(int64, int64) {})
-	if errors.Is(err, exec.ErrNotFound) || len(absent) > 0 {
-		return fs.ErrNotExist
+	switch {
+	case errors.Is(err, exec.ErrNotFound):
+		return fmt.Errorf("Debian's archive may have it, and there is no apt here to ask it (%w)", fs.ErrNotExist)
+	case len(absent) > 0:
+		return fmt.Errorf("Debian's archive has no %s any more, where the mirrors' list has it (%w)", s.Debian, fs.ErrNotExist)
 	}
 	if err != nil {
 		return fmt.Errorf("from Debian's archive: %w", err)

@@ -423,15 +423,18 @@ sources:
 		want source.Want
 		body string
 		err  error
+		says string
 	}{
-		{source.Want{SHA256: digest}, "upstream", nil},
-		{source.Want{SHA256: strings.ToUpper(digest)}, "upstream", nil},
-		{source.Want{SHA512: "00", URI: "https://example.org/zlib.tar.gz"}, "upstream", nil},
-		{source.Want{SHA256: strings.Repeat("1", 64), URI: "https://example.org/zlib.tar.gz"}, "", fs.ErrNotExist},
-		{source.Want{SHA256: fmt.Sprintf("%064x", 7)}, "", fs.ErrNotExist},
+		{source.Want{SHA256: digest}, "upstream", nil, ""},
+		{source.Want{SHA256: strings.ToUpper(digest)}, "upstream", nil, ""},
+		{source.Want{SHA512: "00", URI: "https://example.org/zlib.tar.gz"}, "upstream", nil, ""},
+		{source.Want{SHA256: strings.Repeat("1", 64), URI: "https://example.org/zlib.tar.gz"}, "", fs.ErrNotExist, "another SHA-256: " + digest},
+		{source.Want{SHA256: strings.Repeat("1", 64), URI: "https://example.org/unheard.tar.gz"}, "", fs.ErrNotExist, ""},
+		{source.Want{SHA256: fmt.Sprintf("%064x", 7)}, "", fs.ErrNotExist, "has no pool/main/g/gone/gone_1.orig.tar.gz any more"},
 	} {
 		var b strings.Builder
-		if err := m.Fetch(context.Background(), test.want, &b); !errors.Is(err, test.err) || b.String() != test.body {
+		err := m.Fetch(context.Background(), test.want, &b)
+		if !errors.Is(err, test.err) || b.String() != test.body || err != nil && !strings.Contains(err.Error(), test.says) {
 			t.Errorf("%+v: %q, %v; want %q, %v", test.want, b.String(), err, test.body, test.err)
 		}
 	}

@@ -36,7 +36,7 @@ pipeline: [{source: git, with: {repository: https://example.org/x, commit: "${{i
 		{"syntax", `pipelines/syntax.yaml:2: did not find expected node content`},
 		{"both", `pipelines/both.yaml:3:11: a step has either uses or runs, not both`},
 		{"circle", `pipelines/a/round.yaml:1:19: pipeline circle uses itself: circle -> a/round -> circle`},
-		{"documentation", `x.yaml:2:19: unknown pipeline "documentation"`},
+		{"documentation", `x.yaml:2:19: unknown pipeline "documentation" (a folder that has it is named by --pipeline-dir, for world under pipelines: in its configuration)`},
 		{"source", `pipelines/source.yaml:2:13: unknown kind of source "svn"`},
 		{"source-with", `pipelines/source-with.yaml:3:12: a gomod source has no "dir"`},
 		{"wrapper, with: {commit: abc}", `x.yaml:2:43: a commit is 40 hexadecimal digits, found "abc"`},

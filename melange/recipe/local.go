@@ -26,6 +26,9 @@ func (p *planner) localFiles() {
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && p.options.Local == nil:
 		return
+	case errors.Is(err, fs.ErrNotExist):
+		p.errs.Add(document.Pos{File: p.recipe.File}, "", "the folder that is given for the own files of %s is not there", p.Name)
+		return
 	case err != nil:
 		p.errs.Add(document.Pos{File: p.recipe.File}, "", "listing the files of %s: %v", p.Name, err)
 		return

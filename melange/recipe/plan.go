@@ -121,7 +121,7 @@ func (r *Recipe) Plan(o PlanOptions) (*Plan, error) {
 		o.Library = NewLibrary(o.Pipelines...)
 	}
 	p := &planner{recipe: r, options: o}
-	p.File = r.Package.Name.Pos.File
+	p.File = r.File
 	p.plan()
 	if err := p.errs.Err(); err != nil {
 		return nil, err

@@ -196,7 +196,11 @@ func (p *planner) use(n *PipelineStep, f frame, r *run, d *Node) {
 	def, err := p.options.Library.pipeline(name)
 	switch {
 	case errors.Is(err, errNoPipeline):
-		p.errs.Add(n.Uses.Pos, document.DidYouMean(name, p.options.Library.Names()), "unknown pipeline %q", name)
+		hint := document.DidYouMean(name, p.options.Library.Names())
+		if hint == "" {
+			hint = "a folder that has it is named by --pipeline-dir, for world under pipelines: in its configuration"
+		}
+		p.errs.Add(n.Uses.Pos, hint, "unknown pipeline %q", name)
 		return
 	case err != nil:
 		p.errs.AddError(n.Uses.Pos, err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -95,7 +96,8 @@ func (s *Store) fromServer(ctx context.Context, want Want, part *partial) error 
 			}
 		}
 		var final *finalError
-		if errors.As(err, &final) || ctx.Err() != nil || try >= tries {
+		var name *net.DNSError // that there is no such host is an answer
+		if errors.As(err, &final) || errors.As(err, &name) && name.IsNotFound || ctx.Err() != nil || try >= tries {
 			return err
 		}
 		clog.WarnContext(ctx, "trying again", "uri", want.URI, "after", err)

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -248,7 +249,29 @@ func TestMirrors(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "no route") || !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("error %v does not tell of both places", err)
 	}
+	s.Mirrors = []Mirror{none, mirrorFunc(func(Want, io.Writer) error { return fmt.Errorf("it went away (%w)", fs.ErrNotExist) })}
+	_, err = s.File(t.Context(), fetched("file:///nonexistent", body))
+	if err == nil || !strings.Contains(err.Error(), "it went away") || strings.Contains(err.Error(), "\nfile does not exist") {
+		t.Errorf("error %v tells not just what the mirror says of what it has not", err)
+	}
 }
+
+// The resolver of names is no server that could feel better in a moment.
+func TestNoSuchHost(t *testing.T) {
+	s := testStore(t)
+	asked := 0
+	s.HTTP = &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) {
+		asked++
+		return nil, &net.DNSError{Err: "no such host", Name: "upstream.invalid", IsNotFound: true}
+	})}
+	if _, err := s.File(t.Context(), fetched("http://upstream.invalid/x", []byte("x"))); err == nil || asked != 1 {
+		t.Errorf("asked %d times, %v", asked, err)
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 func TestOffline(t *testing.T) {
 	s := testStore(t)

@@ -75,7 +75,7 @@ func (w Want) digests() []digest {
 // A Mirror has files by digest. What it writes is verified by its caller.
 type Mirror interface {
 	// Fetch writes the wanted file. The error is fs.ErrNotExist when the mirror
-	// has it not.
+	// has it not; one that wraps it tells why, for when nobody else has it either.
 	Fetch(ctx context.Context, want Want, w io.Writer) error
 }
 
@@ -143,7 +143,7 @@ func (s *Store) fetch(ctx context.Context, want Want) (string, error) {
 			if err == nil {
 				return s.adopt(part, want)
 			}
-			if !errors.Is(err, fs.ErrNotExist) {
+			if err != fs.ErrNotExist { // who plainly has it not, has nothing to tell
 				failures = append(failures, err)
 			}
 		}
@@ -162,10 +162,13 @@ func (s *Store) fromMirror(ctx context.Context, m Mirror, want Want, part *parti
 	if err == nil {
 		err = part.verify(want, fmt.Sprintf("the file of mirror %v", m))
 	}
-	if err != nil {
-		return errors.Join(err, part.reset())
+	if err == nil {
+		return nil
 	}
-	return nil
+	if failed := part.reset(); failed != nil {
+		return errors.Join(err, failed)
+	}
+	return err
 }
 
 // A partial is a file on its way into the store. It is locked: one process at
