@@ -28,7 +28,8 @@ func affectedCommand(s surroundings, o *workspaceFlags) *cobra.Command {
 branch began: at the merge base of HEAD and REF. Meanings are compared, not
 paths: a comment changes nothing, a pipeline changes every recipe that uses it.
 
-  changed    its own files say something else
+  changed    its own files say something else; or the configuration or the lock of
+             the first tools do, for all recipes
   new, gone  it was not there, or is not any more
   dependent  something that it needs is changed: it may be made again`,
 		Args: cobra.NoArgs,
@@ -158,6 +159,7 @@ func (w *world) lendKeys(dir string) error {
 // compare lists the effects in the order in which nodes are made, what is gone last.
 func compare(old, now *graph.Graph, d definition) ([]effect, error) {
 	changed := map[string]string{}
+	others := old.Settings() != now.Settings()
 	var roots []*graph.Node
 	for _, n := range now.Nodes() {
 		is, err := d(n)
@@ -172,7 +174,7 @@ func compare(old, now *graph.Graph, d definition) ([]effect, error) {
 		}
 		if was, err := d(o); err != nil {
 			return nil, err
-		} else if was != is {
+		} else if was != is || others && n.Kind == graph.Packages {
 			changed[n.ID] = "changed"
 			roots = append(roots, n)
 		}

@@ -400,6 +400,9 @@ func (m *maker) where() {
 		nodes = append(nodes, n.ID)
 	}
 	m.world.where(m.report, nodes)
+	if err := m.removeImages(); err != nil {
+		m.report.Say("not removed: %v", err)
+	}
 	if m.held {
 		m.report.Say("not published: %s", rolledBack(m.generation))
 	}

@@ -16,6 +16,7 @@ import (
 	"distro.internal/apko/oci"
 	"distro.internal/ci/graph"
 	"distro.internal/ci/run"
+	"distro.internal/shared/apk"
 	"distro.internal/shared/cas"
 	"distro.internal/shared/repository"
 )
@@ -184,6 +185,38 @@ func (m *maker) imageDocuments(n *graph.Node, lock *image.Lock, r *apko.Result) 
 		if err := writeIfOther(m.out("images", n.Name+"-"+string(a.Name)+".spdx.json"), a.SBOM, 0o644); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// removeImages takes away, after all was made, the images whose files are gone: as with packages, what a whole run does
+// not make is not there any more.
+func (m *maker) removeImages() error {
+	if !m.whole || m.held {
+		return nil
+	}
+	locks, err := filepath.Glob(m.out("images", "*.lock.json"))
+	if err != nil {
+		return err
+	}
+	for _, lock := range locks {
+		name := strings.TrimSuffix(filepath.Base(lock), ".lock.json")
+		if _, ok := m.graph.Node(string(graph.Image) + "/" + name); ok {
+			continue
+		}
+		made := []string{m.out("images", name), m.out("images", name+".spdx.json")}
+		for _, a := range apk.Archs() {
+			of := name + "-" + string(a)
+			if _, ok := m.graph.Node(string(graph.Image) + "/" + of); !ok { // it may be another image's own
+				made = append(made, m.out("images", of+".spdx.json"))
+			}
+		}
+		for _, file := range append(made, lock) { // the lock last: by it what is left over is found
+			if err := os.RemoveAll(file); err != nil {
+				return err
+			}
+		}
+		m.report.Say("removed     %s, which nothing describes any more", m.short(m.out("images", name)))
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -56,6 +57,16 @@ func planCommand(s surroundings, o *workspaceFlags) *cobra.Command {
 				}
 			}
 			printCounts(s.stdout, count)
+			if w.config.Stage0 != "" {
+				c, err := w.stage0Config()
+				if err != nil {
+					return err
+				}
+				if !c.Stands() {
+					fmt.Fprintf(s.stdout, "stage0: a build first makes %s of what %s pins; what follows from that is not counted\n",
+						w.short(c.Dir), filepath.Join(w.config.Stage0, stage0Lock))
+				}
+			}
 			if g, err := w.repository().Current(); err == nil && len(g.Undone) > 0 {
 				fmt.Fprintf(s.stdout, "repository: %s\n", rolledBack(g))
 			}

@@ -220,7 +220,7 @@ func (w *world) basis(ctx context.Context, n *graph.Node) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	fmt.Fprintf(h, "%s %s %d %q %q\n", n.ID, definition, w.builder.Epoch, w.builder.Lint.Require, w.builder.Lint.Warn)
+	fmt.Fprintf(h, "%s %s %d %q %q %q\n", n.ID, definition, w.builder.Epoch, w.builder.Lint.Require, w.builder.Lint.Warn, w.builder.Distribution)
 	if w.builder.Lint.Require != nil {
 		fmt.Fprintf(h, "%s\n", n.Digests.Test) // that a test is missing may be among what is required
 	}

@@ -87,7 +87,12 @@ type Graph struct {
 	order []*Node          // dependencies first
 	down  func() [][]*Node // who needs each, by place
 	made  *makers
+
+	settings string
 }
+
+// Settings tells workspaces apart by what they say for all recipes at once; empty for a graph of nodes alone.
+func (g *Graph) Settings() string { return g.settings }
 
 // New connects nodes, which must have no edges yet. Seeds are names of recipes that cycles are opened at, see [Seeds].
 func New(nodes []*Node, seeds []string) (*Graph, error) {

@@ -83,7 +83,12 @@ func (m *Memory) Load() (*Graph, error) {
 	if err != nil {
 		return nil, err
 	}
-	return New(nodes, m.config.Seeds)
+	g, err := New(nodes, m.config.Seeds)
+	if err != nil {
+		return nil, err
+	}
+	g.settings, err = m.config.settings(m.dir)
+	return g, err
 }
 
 // Read reads what has changed since Check.

@@ -134,6 +134,20 @@ func ReadConfig(file string) (Config, error) {
 	return c, errors.Join(c.Network.check(), c.Check.Verify())
 }
 
+// settings are what is said for all recipes: how packages are looked at, what they are of, where tools come from.
+func (c Config) settings(dir string) (string, error) {
+	h := sha256.New()
+	fmt.Fprintf(h, "%q %q %q %q %q\n", c.Lint.Require, c.Lint.Warn, c.Name, c.Repositories, c.Keyring)
+	if c.Stage0 != "" {
+		lock, err := os.ReadFile(filepath.Join(dir, c.Stage0, "lock"))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", err
+		}
+		h.Write(lock)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
 // Load reads all recipes and image files of the workspace in dir, and connects them.
 func Load(dir string, c Config) (*Graph, error) { return NewMemory(dir, c).Load() }
 

@@ -99,6 +99,19 @@ func Make(ctx context.Context, c Config) (made bool, err error) {
 	return true, nil
 }
 
+// Stands reports whether Make would find nothing to do. It makes nothing, no key either.
+func (c Config) Stands() bool {
+	signer := c.Signer
+	if signer == nil {
+		var err error
+		if signer, err = apk.LoadSigner(filepath.Join(c.Dir, keyFile)); err != nil {
+			return false
+		}
+	}
+	was, err := os.ReadFile(filepath.Join(c.Dir, string(Arch), stampFile))
+	return err == nil && string(was) == c.stamp(signer)
+}
+
 // stamp names everything that the bytes of the repository depend on.
 func (c Config) stamp(signer apk.Signer) string {
 	h := sha256.New()
