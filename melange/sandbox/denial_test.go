@@ -30,6 +30,7 @@ import (
 //	by open descriptors and magic links               TestSeen, TestDenied, TestLedOut, TestForeignArchitecture
 //	fork bomb, memory hog, disk filler                TestEndings, TestDiskOnDisk, TestScarceDisk, TestGroupEnds
 //	sleep for ever, silent hang, output flood         TestEndings
+//	what a user has only so many of                   TestDenied
 //	what stays running after a command                TestNothingOutlivesACommand, TestClose, TestLostCaller
 //	what a command leaves for who reads it            TestLedOut, TestSparse, TestTar
 //	chown under fire, and notes without end           TestOwnersUnderFire, TestOwnersBounded
@@ -133,6 +134,7 @@ func TestDenied(t *testing.T) {
 		{"when the agent is killed for memory", "append /proc/1/oom_score_adj", erofs}, {"what the agent's cores have", "append /proc/1/coredump_filter", erofs},
 		{"what the agent has touched", "append /proc/1/clear_refs", erofs}, {"the name of a thread of the agent", "append /proc/1/task/1/comm", erofs},
 		{"the host's process in its folder of /proc", "ls /proc/" + pid, enoent},
+		{"all that the user has of watches over files", "inotify 100", "too many open files"},
 
 		{"mount", "mount", eperm}, {"umount", "umount", eperm}, {"pivot_root", "pivot_root", eperm},
 		{"fsopen", "fsopen", eperm}, {"fspick", "fspick", eperm}, {"open_tree", "open_tree", eperm},
@@ -275,7 +277,7 @@ func TestAllowed(t *testing.T) {
 	for _, command := range []string{
 		"mkfifo /tmp/pipe", "inet", "write /dev/null x", "append /dev/full", "open /dev/urandom", "open /proc/cpuinfo", "open /proc/meminfo",
 		"open /proc/sys/kernel/osrelease", "ls /proc/self/fd", "unshare " + strconv.Itoa(unix.CLONE_FILES), "write /dev/shm/x x", "write /file x", "rm /bin/none",
-		"child prlimit", "child affinity", "child nice", "child ionice", "prlimit 0", "affinity 0", "nice 0", "write /proc/self/oom_score_adj 800",
+		"inotify 50", "child prlimit", "child affinity", "child nice", "child ionice", "prlimit 0", "affinity 0", "nice 0", "write /proc/self/oom_score_adj 800",
 	} {
 		expect(t, a, strings.Fields(command)...)
 	}

@@ -173,6 +173,8 @@ func (o operation) perform(tree int) error {
 		return o.directory()
 	case doLink:
 		return os.Symlink(o.Source, o.Target)
+	case doWrite:
+		return ignoreMissing(os.WriteFile(o.Target, []byte(o.Source), 0o644))
 	case doSeal:
 		return seal(o.Target)
 	case doMask:
@@ -262,6 +264,13 @@ func mask(path string) error {
 	}
 	defer unix.Close(fd)
 	return cover(fd, path)
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 func ignoreExisting(err error) error {

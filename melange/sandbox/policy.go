@@ -54,8 +54,9 @@ const (
 const (
 	doDirectory action = "directory"
 	doLink      action = "link"
-	doSeal      action = "seal" // Target becomes read-only, with all below; a missing one is no error
-	doMask      action = "mask" // Target becomes an empty file or folder; a missing one is no error
+	doSeal      action = "seal"  // Target becomes read-only, with all below; a missing one is no error
+	doMask      action = "mask"  // Target becomes an empty file or folder; a missing one is no error
+	doWrite     action = "write" // Source is written to Target; a missing one is no error
 )
 
 // These touch no files.
@@ -128,6 +129,11 @@ const resolverFile = "/etc/resolv.conf"
 func processes(emulators []operation) []operation {
 	p := []operation{{Do: doProc, Target: "/proc"}}
 	p = append(p, emulators...)
+	// A user has only so many of these, whatever is running. With half of what is usual inside, the caller's other programs
+	// have the rest.
+	for _, limit := range [][2]string{{"max_inotify_instances", "64"}, {"max_inotify_watches", "65536"}} {
+		p = append(p, operation{Do: doWrite, Target: "/proc/sys/user/" + limit[0], Source: limit[1]})
+	}
 	for _, name := range []string{"1", "sys", "bus", "fs", "irq", "sysrq-trigger"} {
 		p = append(p, operation{Do: doSeal, Target: "/proc/" + name})
 	}

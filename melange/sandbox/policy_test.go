@@ -39,6 +39,7 @@ func TestPolicy(t *testing.T) {
 		"link /dev/ptmx from pts/ptmx", "link /dev/fd from /proc/self/fd", "link /dev/stdin from /proc/self/fd/0",
 		"link /dev/stdout from /proc/self/fd/1", "link /dev/stderr from /proc/self/fd/2",
 		"proc /proc", "binfmt /proc/sys/fs/binfmt_misc aarch64=/stage0/qemu-aarch64 riscv64=/stage0/qemu-riscv64",
+		"write /proc/sys/user/max_inotify_instances from 64", "write /proc/sys/user/max_inotify_watches from 65536",
 		"seal /proc/1",
 		"seal /proc/sys", "seal /proc/bus", "seal /proc/fs", "seal /proc/irq", "seal /proc/sysrq-trigger",
 		"tmpfs /sys read-only", "directory /tmp", "bind /etc/resolv.conf from /etc/resolv.conf read-only",

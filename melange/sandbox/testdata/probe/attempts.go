@@ -257,6 +257,15 @@ var attempts = map[string]tool{
 		}
 		return nil
 	},
+	"inotify": func(args []string) error { // n instances
+		n, err := strconv.Atoi(args[0])
+		for range n {
+			if err == nil {
+				_, err = unix.InotifyInit1(0)
+			}
+		}
+		return err
+	},
 	"prlimit": func(args []string) error {
 		pid, _ := strconv.Atoi(args[0])
 		return unix.Prlimit(pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 8, Max: 8}, nil)
