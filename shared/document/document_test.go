@@ -150,6 +150,12 @@ func TestMistakes(t *testing.T) {
 		{"control character", "package:\n  name: \"a\x01\"\n", `a.yaml:2:11: control character U+0001`},
 		{"unknown anchor", "vars: {x: *base2}\npackage: *b\n", `a.yaml:1:11: unknown anchor "base2"`},
 		{"unknown anchor, near", "package: &base {name: a}\nvars: *bsae\n", `a.yaml:2:7: unknown anchor "bsae" (did you mean "base"?)`},
+		{"escape", "package:\n  name: \"ü\\q\"\nvars: {}\n", `a.yaml:2:12: found unknown escape character`},
+		{"no token", "vars:\n  a: @b\n", `a.yaml:2:6: found character that cannot start any token`},
+		{"anchor without a name", "vars:\n  a: * b\n", `a.yaml:2:6: did not find expected alphabetic or numeric character`},
+		{"tag", "vars:\n  - !<x y\n", `a.yaml:2:7: did not find the expected '>'`},
+		{"too far in", "vars:\n  a: 1\n    b: 2\n", `a.yaml:3:6: mapping values are not allowed in this context`},
+		{"not UTF-8", "vars:\n  a: \xffb\n", `a.yaml:2:6: invalid leading UTF-8 octet`},
 		{"list", "- a\n", `a.yaml:1:1: the file: want a mapping, found a list`},
 	}
 	for _, test := range tests {

@@ -5,8 +5,12 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // What the YAML library says of a text that it cannot read is a line at best, and in the words of its own parts. Here it
@@ -30,8 +34,32 @@ func (s *source) syntaxError(err error) error {
 	if grammarError.MatchString(e.Text) {
 		e.Pos.Line++
 	}
+	said := e.Text
 	s.explain(e)
+	if e.Pos.Col == 0 {
+		s.locate(e, said)
+	}
 	return ErrorList{e}
+}
+
+// locate finds the place of a mistake of which only the words are known: the library reads from front to back and stops at
+// the first thing that cannot be, so that is where the shortest beginning of the file ends of which it says the same.
+// That something does not end is noticed at the end only; then the line, which tells where it began, is better.
+func (s *source) locate(e *Error, said string) {
+	n := sort.Search(len(s.data), func(n int) bool {
+		var node yaml.Node
+		err := yaml.Unmarshal(s.data[:n], &node)
+		return err != nil && yamlLine.ReplaceAllString(err.Error(), "") == said
+	})
+	switch {
+	case 0 < n && n < len(s.data):
+		for n--; n > 0 && !utf8.RuneStart(s.data[n]); n-- {
+		}
+		e.Pos = s.posAt(n)
+	case e.Pos.Line > 0:
+		line, _ := s.line(e.Pos.Line)
+		e.Pos.Col = len(line) - len(strings.TrimLeft(line, " \t")) + 1
+	}
 }
 
 // explain makes more of a message, where the file tells what is meant.
