@@ -100,7 +100,7 @@ func (w *world) surveyImage(ctx context.Context, f *finding) {
 	f.verdict = stale
 	chosen, err := w.chooseImage(ctx, f.node)
 	if err != nil {
-		f.err = err
+		f.err = fmt.Errorf("of what is published now: %w", err)
 		return
 	}
 	key := imageKey(chosen.lock)

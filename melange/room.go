@@ -101,6 +101,9 @@ func (o *roomFlags) offers(ctx context.Context, plan *recipe.Plan, e recipe.Envi
 	if err != nil {
 		return root, target, err
 	}
+	if len(sources) == 0 && len(e.Packages) > 0 {
+		return root, target, fmt.Errorf("%s is to be in the environment, and no repository is named: by -r, with its key by -k, or in the recipe", e.Packages[0])
+	}
 	machine := plan.Arch
 	if plan.Environment.Cross { // its tests, too, may name repositories that only tools are in
 		machine = plan.BuildArch

@@ -147,7 +147,7 @@ func (d *declaration) at(field string) document.Pos {
 	for range maxForwards {
 		ref, bad, found := nextReference(t.Value, 0)
 		def := in.lookup(ref.name)
-		if !found || bad != nil || def == nil || def.in == nil {
+		if !found || bad != nil || def == nil || def.in == nil || ref.end-ref.start < len(t.Value) {
 			break
 		}
 		t, in = def.written(), def.in
