@@ -229,7 +229,7 @@ func (d *digester) module(m Module) {
 
 // checkoutVersion is that of what a git source puts into a workspace. It changes when the same source would give other
 // bytes: it is in no key of a recipe without such a source.
-const checkoutVersion = 2 // 2: there is a .git
+const checkoutVersion = 3 // 2: there is a .git; 3: the tags of a branch are in it, and attributes count
 
 func (d *digester) source(s Source) {
 	d.add("source", s.Kind)

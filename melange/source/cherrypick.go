@@ -126,7 +126,7 @@ func (c *checkout) current(name string) (version, error) {
 	if info.Mode()&0o111 != 0 {
 		mode = filemode.Executable
 	}
-	return version{true, mode, data}, err
+	return version{true, mode, c.inCommit(name, mode, data)}, err
 }
 
 func (c *checkout) merge(from *repository, change *object.Change) error {
@@ -174,7 +174,7 @@ func (c *checkout) note(name string, v version) error {
 		return err
 	}
 	hash, err := c.repo.Storer.SetEncodedObject(o)
-	c.git.add(name, v.mode, hash, len(v.data), true)
+	c.git.add(name, v.mode, hash, len(c.inWorkTree(name, v.mode, v.data)), true)
 	return err
 }
 
@@ -341,6 +341,7 @@ func (c *checkout) replace(name string, v version) error {
 	}
 	dir := path.Dir(name)
 	if v.there {
+		v.data = c.inWorkTree(name, v.mode, v.data)
 		if err := c.write(name, v); err != nil {
 			return err
 		}

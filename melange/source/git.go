@@ -33,6 +33,7 @@ type repository struct {
 	commit plumbing.Hash
 	tagged plumbing.Hash // the object of a tag, when the recipe has named that in the commit's place
 	depth  int           // how many commits of history are wanted; -1 for all
+	tags   []gitTag      // that the server had; none when the source says its own
 }
 
 // commit returns a repository that has the commit of a source, with the history that is asked for. It fetches no more
@@ -65,7 +66,7 @@ func (s *Store) pickRepository(ctx context.Context, src recipe.Source, p recipe.
 // findIn returns the repository of a name in the store, with a commit and as much of its history as depth says.
 func (s *Store) findIn(ctx context.Context, src recipe.Source, name string, depth int) (*repository, error) {
 	if dir, ok := strings.CutPrefix(src.URI, "file://"); ok {
-		return openLocal(dir, src, depth)
+		return openLocal(ctx, dir, src, depth)
 	}
 	sum := sha256.Sum256([]byte(name))
 	dir := filepath.Join(s.Dir, "git", hex.EncodeToString(sum[:]))
@@ -88,17 +89,24 @@ func (s *Store) findIn(ctx context.Context, src recipe.Source, name string, dept
 		return nil, err
 	}
 	r := &repository{Repository: repo, commit: plumbing.NewHash(src.Commit), depth: depth}
+	tags := tagMemory{dir: dir + ".tags", wanted: src.Tag == "" && !s.FilesOnly}
 	if src.Commit != "" && r.has() {
-		return r, nil
+		if r.tags, err = tags.recall(r.commit); err == nil || s.Offline {
+			return r, nil
+		}
 	}
 	if s.Offline {
 		return nil, errOffline
 	}
-	return r, r.fetch(ctx, src)
+	if err := r.fetch(ctx, src); err != nil {
+		return nil, err
+	}
+	r.tags, err = tags.ask(ctx, r, src.URI)
+	return r, err
 }
 
 // openLocal opens a repository of this machine where it is.
-func openLocal(dir string, src recipe.Source, depth int) (*repository, error) {
+func openLocal(ctx context.Context, dir string, src recipe.Source, depth int) (*repository, error) {
 	repo, err := git.PlainOpen(dir)
 	if err != nil {
 		return nil, err
@@ -123,7 +131,10 @@ func openLocal(dir string, src recipe.Source, depth int) (*repository, error) {
 		}
 		return nil, errors.New("the repository does not have it")
 	}
-	return r, nil
+	if src.Tag == "" {
+		r.tags, err = tagsOf(ctx, src.URI)
+	}
+	return r, err
 }
 
 // has says whether the commit is there, with its history. A tag that is an object of its own may be named in its place.
@@ -416,7 +427,8 @@ type checkout struct {
 	git   *gitDir       // nil: none is wanted
 	head  plumbing.Hash // the commit, with what was picked on top
 
-	modules *config.Modules // of .gitmodules; nil when there is none
+	modules    *config.Modules            // of .gitmodules; nil when there is none
+	attributes map[string][]attributeRule // of .gitattributes, by folder
 }
 
 func (c *checkout) tree(hash plumbing.Hash, dir string) error {
@@ -431,6 +443,9 @@ func (c *checkout) tree(hash plumbing.Hash, dir string) error {
 		if err := c.readModules(t.Entries); err != nil {
 			return err
 		}
+	}
+	if err := c.readAttributes(dir, t.Entries); err != nil {
+		return err
 	}
 	for _, e := range t.Entries {
 		if !isPlainName(e.Name) {
@@ -471,6 +486,7 @@ func (c *checkout) entry(e object.TreeEntry, name string) error {
 	if err := c.dir.RemoveAll(name); err != nil {
 		return err
 	}
+	data = c.inWorkTree(name, e.Mode, data)
 	if c.git != nil {
 		c.git.add(name, e.Mode, e.Hash, len(data), true)
 	}

@@ -33,6 +33,10 @@ import (
 // object made up here, from the commit, unless the recipe names the very object. "git describe" says the tag, with --tags
 // and without.
 //
+// A recipe that names no tag has those of the history that it has: it may ask for the last one before its commit. This is
+// the one thing here that is not pinned. The tags are what the server had when the commit was first seen, which is
+// remembered; one that is set later on an old commit is in another machine's checkout and not in this one's.
+//
 // git knows a file unchanged by what the file system says of it, which is other on each machine. It is told to look at
 // seconds and sizes alone, which are not: the index then holds for every copy of the work tree that keeps times.
 
@@ -136,9 +140,14 @@ func (g *gitDir) finish(r *repository, head plumbing.Hash, depth int) error {
 	if err != nil {
 		return err
 	}
+	tags, err := tagRefs(r, past)
+	if err != nil {
+		return err
+	}
+	refs = append(refs, tags...)
 	p := newPack(r)
 	for _, ref := range refs {
-		if ref.Hash() != head {
+		if _, err := r.TagObject(ref.Hash()); err == nil {
 			p.add(plumbing.TagObject, ref.Hash(), plumbing.ZeroHash)
 		}
 	}
@@ -193,7 +202,7 @@ func (g *gitDir) refs(r *repository, head plumbing.Hash) (refs []*plumbing.Refer
 	if t := g.src.Tag; t != "" && !g.detached {
 		hash := r.tagged
 		if o, err := r.TagObject(hash); err != nil || o.Name != t {
-			if hash, err = makeTag(r, t); err != nil {
+			if hash, err = makeTag(r, r.commit, t); err != nil {
 				return nil, "", err
 			}
 		}
@@ -207,14 +216,14 @@ func (g *gitDir) refs(r *repository, head plumbing.Hash) (refs []*plumbing.Refer
 	return refs, at, nil
 }
 
-// makeTag makes an annotated tag of the commit. It says nothing but its name, by whom and when the commit was made.
-func makeTag(r *repository, name string) (plumbing.Hash, error) {
-	c, err := r.CommitObject(r.commit)
+// makeTag makes an annotated tag of a commit. It says nothing but its name, by whom and when the commit was made.
+func makeTag(r *repository, commit plumbing.Hash, name string) (plumbing.Hash, error) {
+	c, err := r.CommitObject(commit)
 	if err != nil {
 		return plumbing.ZeroHash, err
 	}
 	return r.put(&object.Tag{
-		Name: name, Tagger: c.Committer, Message: name + "\n", TargetType: plumbing.CommitObject, Target: r.commit,
+		Name: name, Tagger: c.Committer, Message: name + "\n", TargetType: plumbing.CommitObject, Target: commit,
 	})
 }
 

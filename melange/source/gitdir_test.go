@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-git/go-git/v5/plumbing/filemode"
+
 	"distro.internal/melange/recipe"
 )
 
@@ -66,6 +68,7 @@ func upstream(t *testing.T) string {
 	gitIn(t, dir, "merge", "-q", "--no-ff", "-m", "merge", "side")
 	gitIn(t, dir, "tag", "-a", "-m", "release", "v1")
 	gitIn(t, dir, "tag", "plain", "main~1")
+	gitIn(t, dir, "tag", "sub/of-a-tree", "main^{tree}")
 	writeFile(t, filepath.Join(dir, "fix"), "fix\n")
 	commit("a fix\n\nof much")
 	writeFile(t, filepath.Join(dir, "after"), "after\n")
@@ -106,6 +109,9 @@ func TestGitJudges(t *testing.T) {
 		"all":       {recipe.Source{Commit: at("v1"), Tag: "v1", Depth: -1}, clone("--branch=v1")},
 		"too deep":  {recipe.Source{Commit: at("v1"), Tag: "v1", Depth: 100}, clone("--branch=v1", "--depth=100")},
 		"branch":    {recipe.Source{Commit: at("v1"), Branch: "main"}, old},
+		"after":     {recipe.Source{Commit: at("main"), Branch: "main"}, clone("--branch=main")},
+		"tip":       {recipe.Source{Commit: at("main"), Branch: "main", Tip: true}, clone("--depth=1", "--branch=main")},
+		"few":       {recipe.Source{Commit: at("main"), Branch: "main", Depth: 3}, clone("--depth=3", "--branch=main")},
 		"submodule": {recipe.Source{Commit: at("v1"), Tag: "v1", Submodules: true}, clone("--depth=1", "--branch=v1", "--recurse-submodules", "--shallow-submodules")},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -122,6 +128,9 @@ func TestGitJudges(t *testing.T) {
 			}
 			if c.src.Tag != "" {
 				questions = append(questions, []string{"describe", "--tags", "--dirty", "--exact-match"})
+			} else { // the tags of the history, of either kind
+				questions = append(questions, []string{"describe", "--tags", "--always", "--dirty"}, []string{"describe", "--always", "--long"},
+					[]string{"tag", "--merged"}, []string{"for-each-ref", "--merged=HEAD", "--format=%(objecttype) %(*objectname) %(refname)", "refs/tags"})
 			}
 			for _, q := range questions {
 				got, want := gitIn(t, ours, q...), gitIn(t, c.cloned, q...)
@@ -187,6 +196,94 @@ func TestGitSparseAndPicked(t *testing.T) {
 			t.Errorf("git %v is %q, where git has picked %q", q, got, want)
 		}
 	}
+}
+
+// TestGitBranchTags: from a server, the tags of a branch are those that it had when the commit was first seen, also offline.
+func TestGitBranchTags(t *testing.T) {
+	dir := upstream(t)
+	uri := realServer(t, filepath.Dir(dir)) + "/up/.git"
+	src := recipe.Source{Kind: recipe.SourceGit, Directory: ".", URI: uri, Commit: gitIn(t, dir, "rev-parse", "main"), Branch: "main"}
+	s := testStore(t)
+	for _, offline := range []bool{false, false, true} {
+		s.Offline = offline
+		workspace := t.TempDir()
+		if _, err := s.Prepare(t.Context(), []recipe.Source{src}, workspace, ""); err != nil {
+			t.Fatal(err)
+		}
+		gitIn(t, workspace, "fsck", "--strict")
+		if got, want := gitIn(t, workspace, "describe"), "v1-2-g"+src.Commit[:7]; got != want {
+			t.Errorf("git describe says %q, want %q", got, want)
+		}
+		gitIn(t, dir, "tag", "-f", "-a", "-m", "later", "later", "main")
+	}
+}
+
+// TestGitAttributes: files are in the work tree as git writes them.
+func TestGitAttributes(t *testing.T) {
+	top := t.TempDir()
+	dir := filepath.Join(top, "up")
+	gitIn(t, top, "init", "-q", "-b", "main", dir)
+	for name, text := range map[string]string{
+		".gitattributes": "# comment\n* text=auto\n*.bat eol=crlf\n*.txt text eol=crlf\n*.bin binary\n[attr]dos text eol=crlf\n*.dos dos\n" +
+			"*.id ident\n/top.c eol=crlf\nsub/**/deep.h text eol=crlf\n*.big filter=lfs diff=lfs merge=lfs -text\nversion export-subst\n" +
+			"\"with space.x\" text eol=crlf\n[a-c]?.cl text eol=crlf\n*.old crlf eol=crlf\n*.guess text=auto eol=crlf\n",
+		"sub/.gitattributes": "*.txt eol=lf\nonly.h eol=crlf\n/here eol=crlf\n*.bat -text\n",
+		"a.bat":              "one\ntwo\n", "sub/a.bat": "one\n", "b.txt": "x\ny", "sub/b.txt": "x\n", "c.bin": "x\n", "d.dos": "x\n\n",
+		"e.id": "$Id$ and $Id: some thing of others $ and $Id: 0123 $\n", "sub/e.id": "$Id", "top.c": "c\n", "sub/top.c": "c\n",
+		"sub/deep.h": "x\n", "sub/a/b/deep.h": "x\n", "deep.h": "x\n", "sub/only.h": "x\n", "sub/a/only.h": "x\n",
+		"sub/here": "x\n", "sub/a/here": "x\n", "f.big": "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n",
+		"version": "$Format:%H$\n", "with space.x": "x\n", "ax.cl": "x\n", "dx.cl": "x\n", "m.txt": "a\r\nb\n", "n.guess": "a\r\nb\n",
+		"nul.guess": "a\x00\n", "o.old": "x\n", "p.guess": "a\nb\n", "no": "x\n", "empty.txt": "", "z.guess": "\x01\x02\x03\n", "w.guess": "w\rw\n",
+	} {
+		writeFile(t, filepath.Join(dir, filepath.FromSlash(name)), text)
+	}
+	gitIn(t, dir, "-c", "core.autocrlf=false", "-c", "core.safecrlf=false", "add", ".")
+	// What is in a repository need not be what git would put there.
+	for _, name := range []string{"m.txt", "n.guess", "e.id"} {
+		hash := gitIn(t, dir, "hash-object", "-w", "--no-filters", name)
+		gitIn(t, dir, "update-index", "--cacheinfo", "100644,"+hash+","+name)
+	}
+	gitIn(t, dir, "-c", "core.safecrlf=false", "commit", "-q", "-m", "all")
+	gitIn(t, top, "clone", "-q", dir, "clone")
+	ours := workTree(t, recipe.Source{URI: "file://" + dir, Commit: gitIn(t, dir, "rev-parse", "HEAD"), Branch: "main"})
+	for name := range strings.Lines(gitIn(t, dir, "ls-files") + "\n") {
+		name = strings.TrimSpace(strings.Trim(name, "\n"))
+		want, err := os.ReadFile(filepath.Join(top, "clone", filepath.FromSlash(name)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(filepath.Join(ours, filepath.FromSlash(name))); err != nil || string(got) != string(want) {
+			t.Errorf("%s is %q, %v; git writes %q", name, got, err, want)
+		}
+	}
+	if got := gitIn(t, ours, "status", "--porcelain"); got != "" {
+		t.Errorf("status is %q", got)
+	}
+	gitIn(t, ours, "fsck", "--strict")
+
+	// A pick merges what is in the commits, and writes what is in the work tree.
+	gitIn(t, dir, "checkout", "-q", "-b", "side")
+	writeFile(t, filepath.Join(dir, "a.bat"), "one\r\ntwo\r\nthree\r\n")
+	gitIn(t, dir, "commit", "-q", "-m", "more", "--", "a.bat")
+	picked := workTree(t, recipe.Source{URI: "file://" + dir, Commit: gitIn(t, dir, "rev-parse", "main"), Branch: "main",
+		CherryPicks: []recipe.CherryPick{{Branch: "side", Commit: gitIn(t, dir, "rev-parse", "side"), Comment: "needed"}}})
+	wantFile(t, filepath.Join(picked, "a.bat"), []byte("one\r\ntwo\r\nthree\r\n"))
+	if got, want := gitIn(t, picked, "rev-parse", "HEAD:a.bat"), gitIn(t, dir, "rev-parse", "side:a.bat"); got != want {
+		t.Errorf("what was picked is %s in the commit, want %s", got, want)
+	}
+}
+
+// FuzzAttributes: no .gitattributes of a source does more than ask for other ends of lines.
+func FuzzAttributes(f *testing.F) {
+	f.Add("*.bat text eol=crlf\n", "a/b.bat", "x\ny\n")
+	f.Add("[attr]x eol=crlf\n**/[!a-]?\\* x\n\"q r\" ident\n", "q r", "$Id$\r\n")
+	f.Fuzz(func(t *testing.T, rules, name, text string) {
+		c := &checkout{attributes: map[string][]attributeRule{"": parseAttributes([]byte(rules))}}
+		got := c.inWorkTree(name, filemode.Regular, []byte(text))
+		if without := strings.ReplaceAll(string(got), "\r", ""); !strings.Contains(text, "$") && without != strings.ReplaceAll(text, "\r", "") {
+			t.Fatalf("%q became %q", text, got)
+		}
+	})
 }
 
 // TestGitSameBytes: a .git is the same from another server, packed and with more in it, fetched in another way, and later.
