@@ -32,7 +32,7 @@ import (
 //	sleep for ever, silent hang, output flood         TestEndings
 //	what a user has only so many of                   TestDenied
 //	what stays running after a command                TestNothingOutlivesACommand, TestClose, TestLostCaller
-//	what a command leaves for who reads it            TestLedOut, TestSparse, TestTar
+//	what a command leaves for who reads it            TestLedOut, TestSparse, TestRemoveDeep, TestTar
 //	chown under fire, and notes without end           TestOwnersUnderFire, TestOwnersBounded
 
 // host is what an attacker inside would like to reach.

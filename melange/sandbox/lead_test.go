@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestLedOut: commands leave links to whatever the agent may have open, and then the agent itself goes there: to start a
@@ -62,5 +65,30 @@ func TestCoveredProc(t *testing.T) {
 		bound, err := probe(t, a, "status", "CapBnd")
 		t.Errorf("%v: it was made; commands may come to have %s, %v", link, bound, err)
 		must(t, a.Close())
+	}
+}
+
+// fewFilesVariable makes TestRemoveDeep the process that may not open many files.
+const fewFilesVariable = "SANDBOX_TEST_FEW_FILES"
+
+// TestRemoveDeep: folders in folders, deeper than there may be open files, do not stay for ever.
+func TestRemoveDeep(t *testing.T) {
+	dir := os.Getenv(fewFilesVariable)
+	if dir == "" {
+		cmd := exec.Command("/proc/self/exe", "-test.run=^TestRemoveDeep$")
+		cmd.Env = append(os.Environ(), fewFilesVariable+"="+filepath.Join(t.TempDir(), "deep"), probesVariable+"="+probes)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+		return
+	}
+	must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 400, Max: 400}))
+	must(t, os.Mkdir(dir, 0o755))
+	a := start(t, Sandbox{Mounts: []Mount{{Source: dir, Target: "/home/build"}}})
+	expect(t, a, "deepen", "/home/build", "2000")
+	must(t, a.Close())
+	must(t, Remove(t.Context(), dir))
+	if _, err := os.Lstat(dir); !os.IsNotExist(err) {
+		t.Errorf("it is still there: %v", err)
 	}
 }

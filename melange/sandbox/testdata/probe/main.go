@@ -91,6 +91,21 @@ var files = map[string]tool{
 		}
 		return f.Truncate(size)
 	},
+	"deepen": func(args []string) error { // n folders in each other
+		n, err := strconv.Atoi(args[1])
+		if err == nil {
+			err = os.Chdir(args[0])
+		}
+		for range n {
+			if err == nil {
+				err = os.Mkdir("deeper", 0o755)
+			}
+			if err == nil {
+				err = os.Chdir("deeper")
+			}
+		}
+		return err
+	},
 	"mkdir":    func(args []string) error { return os.MkdirAll(args[0], 0o755) },
 	"readlink": func(args []string) error { text, err := os.Readlink(args[0]); fmt.Println(text); return err },
 	"link":     func(args []string) error { return os.Link(args[0], args[1]) },
