@@ -56,26 +56,8 @@ func (p *planFlags) plans(file string) ([]*recipe.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	buildArch, err := parseArch(p.buildArch)
+	o, err := p.planOptions(file)
 	if err != nil {
-		return nil, err
-	}
-	network, ok := recipe.ParseNetwork(p.network)
-	if !ok {
-		return nil, fmt.Errorf("--network-policy: want %s, found %q", strings.Join(recipe.Networks, ", "), p.network)
-	}
-	o := recipe.PlanOptions{
-		Network: network, BuildArch: buildArch, Dir: os.DirFS(filepath.Dir(file)),
-		Options: p.options, Commit: p.gitCommit, Libc: p.libc, AllowUnpinned: p.unpinned,
-	}
-	if p.sourceDir != "" {
-		o.Local = os.DirFS(p.sourceDir)
-	}
-	o.Library = recipe.NewLibrary(pipelineFolders(slices.Concat(p.pipelineDirs, p.morePipelineDirs))...)
-	if o.EnvFiles, err = readFiles(p.envFiles); err != nil {
-		return nil, err
-	}
-	if o.VarsFiles, err = readFiles(p.varsFiles); err != nil {
 		return nil, err
 	}
 	archs, err := parseArchs(p.archs)
@@ -93,6 +75,31 @@ func (p *planFlags) plans(file string) ([]*recipe.Plan, error) {
 		plans = append(plans, plan)
 	}
 	return plans, nil
+}
+
+// planOptions are for any architecture.
+func (p *planFlags) planOptions(file string) (o recipe.PlanOptions, err error) {
+	buildArch, err := parseArch(p.buildArch)
+	if err != nil {
+		return o, err
+	}
+	network, ok := recipe.ParseNetwork(p.network)
+	if !ok {
+		return o, fmt.Errorf("--network-policy: want %s, found %q", strings.Join(recipe.Networks, ", "), p.network)
+	}
+	o = recipe.PlanOptions{
+		Network: network, BuildArch: buildArch, Dir: os.DirFS(filepath.Dir(file)),
+		Options: p.options, Commit: p.gitCommit, Libc: p.libc, AllowUnpinned: p.unpinned,
+	}
+	if p.sourceDir != "" {
+		o.Local = os.DirFS(p.sourceDir)
+	}
+	o.Library = recipe.NewLibrary(pipelineFolders(slices.Concat(p.pipelineDirs, p.morePipelineDirs))...)
+	if o.EnvFiles, err = readFiles(p.envFiles); err != nil {
+		return o, err
+	}
+	o.VarsFiles, err = readFiles(p.varsFiles)
+	return o, err
 }
 
 // warn says what a recipe's author should know, once for all architectures.

@@ -13,7 +13,8 @@ import (
 // A subject of a query: the recipe as it is written, and what it means.
 type querySubject struct {
 	*recipe.Recipe
-	Plan *recipe.Plan
+	Subpackages []recipe.Subpackage // in place of the recipe's
+	Plan        *recipe.Plan
 }
 
 func queryCommand(s surroundings) *cobra.Command {
@@ -22,8 +23,9 @@ func queryCommand(s surroundings) *cobra.Command {
 		Use:   "query RECIPE TEMPLATE",
 		Short: "Print a template filled from a recipe",
 		Long: `Print a template of Go's text/template, filled from a recipe: its keys as they
-are written, such as {{.Package.Name}}, and below .Plan what they mean for the
-architecture, such as {{range .Plan.Outputs}}{{.Name}} {{end}}.`,
+are written, such as {{.Package.Name}}, but subpackages as ranges make them; and
+below .Plan what they mean for the architecture, such as
+{{range .Plan.Outputs}}{{.Name}} {{end}}, without those that an if excludes.`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(_ *cobra.Command, args []string) error {
 			r, err := readRecipe(args[0])
@@ -38,9 +40,14 @@ architecture, such as {{range .Plan.Outputs}}{{.Name}} {{end}}.`,
 			if err != nil {
 				return err
 			}
+			o, err := p.planOptions(args[0])
+			if err != nil {
+				return err
+			}
 			for _, plan := range plans {
+				o.Arch = plan.Arch
 				var out strings.Builder
-				if err := t.Execute(&out, querySubject{r, plan}); err != nil {
+				if err := t.Execute(&out, querySubject{r, r.Instances(o), plan}); err != nil {
 					return err
 				}
 				fmt.Fprintln(s.stdout, strings.TrimSuffix(out.String(), "\n"))

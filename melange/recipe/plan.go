@@ -130,6 +130,14 @@ func (r *Recipe) Plan(o PlanOptions) (*Plan, error) {
 	return &p.Plan, nil
 }
 
+func newPlanner(r *Recipe, o PlanOptions) *planner {
+	o.BuildArch = cmp.Or(o.BuildArch, o.Arch)
+	if o.Library == nil {
+		o.Library = NewLibrary(o.Pipelines...)
+	}
+	return &planner{recipe: r, options: o}
+}
+
 // planner is the state of one call of Recipe.Plan.
 type planner struct {
 	expander

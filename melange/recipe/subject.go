@@ -2,6 +2,7 @@ package recipe
 
 import (
 	"cmp"
+	"reflect"
 	"regexp"
 	"slices"
 
@@ -91,4 +92,49 @@ func (p *planner) instance(s *Subpackage, in *scope) subject {
 	in.set("targets.subpkgdir", outputDir(name))
 	in.set("targets.contextdir", outputDir(name))
 	return subject{name: name, pos: s.Name.Pos, scope: in, pipeline: s.Pipeline, test: s.Test, written: s}
+}
+
+// Instances lists the subpackages as ranges make them, with what the names in their texts stand for; whether a condition
+// holds is left open. It is for looking at: a text that cannot be worked out, and what only pipelines know, stays as it is.
+func (r *Recipe) Instances(o PlanOptions) []Subpackage {
+	p := newPlanner(r, o)
+	p.define(p.included(r.Environment))
+	p.header()
+	var all []Subpackage
+	for i := range r.Subpackages {
+		for _, in := range p.instances(&r.Subpackages[i]) {
+			p.instance(&r.Subpackages[i], in)
+			s := reflect.New(reflect.TypeFor[Subpackage]()).Elem()
+			p.read(s, reflect.ValueOf(r.Subpackages[i]), in)
+			instance := s.Interface().(Subpackage)
+			instance.Range = document.String{}
+			all = append(all, instance)
+		}
+	}
+	return all
+}
+
+// read copies a value, with all texts in it expanded.
+func (p *planner) read(to, from reflect.Value, in *scope) {
+	switch text, ok := from.Interface().(document.String); {
+	case ok:
+		to.Set(reflect.ValueOf(text.With(p.forPeople(text, in))))
+	case from.Kind() == reflect.Slice && !from.IsNil():
+		to.Set(reflect.MakeSlice(from.Type(), from.Len(), from.Len()))
+		for i := range from.Len() {
+			p.read(to.Index(i), from.Index(i), in)
+		}
+	case from.Kind() == reflect.Pointer && !from.IsNil():
+		to.Set(reflect.New(from.Type().Elem()))
+		p.read(to.Elem(), from.Elem(), in)
+	case from.Kind() == reflect.Struct:
+		to.Set(from)
+		for i := range from.NumField() {
+			if from.Type().Field(i).IsExported() {
+				p.read(to.Field(i), from.Field(i), in)
+			}
+		}
+	default:
+		to.Set(from)
+	}
 }
