@@ -75,11 +75,17 @@ func (m *Mirrors) lookup(want source.Want) (MirroredSource, bool) {
 	return m.Sources[i], true
 }
 
+// An absence is an fs.ErrNotExist that says why.
+type absence string
+
+func (a absence) Error() string        { return string(a) }
+func (a absence) Is(target error) bool { return target == fs.ErrNotExist }
+
 // unlisted is why a file is not looked for in the archive: perhaps only for a digest that was copied wrongly.
 func (m *Mirrors) unlisted(want source.Want) error {
 	for _, s := range m.Sources {
 		if s.URI == want.URI && want.URI != "" {
-			return fmt.Errorf("the mirrors' list has it with another SHA-256: %s (%w)", s.SHA256, fs.ErrNotExist)
+			return absence("the mirrors' list has it with another SHA-256: " + s.SHA256)
 		}
 	}
 	return fs.ErrNotExist
@@ -108,9 +114,9 @@ func (m DebianMirror) Fetch(ctx context.Context, want source.Want, w io.Writer) 
 	absent, err := m.Apt.fetch(ctx, []wanted{{path: s.Debian, sha256: s.SHA256}}, dir, func(int64, int64) {})
 	switch {
 	case errors.Is(err, exec.ErrNotFound):
-		return fmt.Errorf("Debian's archive may have it, and there is no apt here to ask it (%w)", fs.ErrNotExist)
+		return absence("Debian's archive may have it, and there is no apt here to ask it")
 	case len(absent) > 0:
-		return fmt.Errorf("Debian's archive has no %s any more, where the mirrors' list has it (%w)", s.Debian, fs.ErrNotExist)
+		return absence(fmt.Sprintf("Debian's archive has no %s any more, where the mirrors' list has it", s.Debian))
 	}
 	if err != nil {
 		return fmt.Errorf("from Debian's archive: %w", err)
