@@ -57,7 +57,7 @@ The exit code is 0 also when one may only read there.`,
 			}
 			fmt.Fprintln(s.stdout, "may write  yes")
 			for _, t := range found.Trips {
-				fmt.Fprintf(s.stdout, "came back  %d bytes: shared in %d ms, found and read in %d ms\n", t.Bytes, t.Shared, t.Found)
+				fmt.Fprintf(s.stdout, "came back  %d bytes: shared in %d ms, found and read in %d ms; it is action %s there\n", t.Bytes, t.Shared, t.Found, t.Action)
 			}
 			return nil
 		},
@@ -75,9 +75,10 @@ type remoteFinding struct {
 
 // A trip is that of a result to the server and back; times are in milliseconds.
 type trip struct {
-	Bytes  int   `json:"bytes"`
-	Shared int64 `json:"shared_ms"`
-	Found  int64 `json:"found_ms"`
+	Bytes  int    `json:"bytes"`
+	Action string `json:"action"`
+	Shared int64  `json:"shared_ms"`
+	Found  int64  `json:"found_ms"`
 }
 
 func checkRemote(ctx context.Context, client *reapi.Client) (remoteFinding, error) {
@@ -114,6 +115,10 @@ func roundTrip(ctx context.Context, client *reapi.Client, size int) (t trip, err
 	}
 	key := cas.NewKey("check/1")
 	key.Add("content", output.String())
+	action, err := reapi.ActionOf(key)
+	if err != nil {
+		return t, err
+	}
 	began := time.Now()
 	if err := client.Share(ctx, key, &cas.Result{Outputs: []cas.Output{{Name: "content", Digest: output}}}, store); err != nil {
 		return t, err
@@ -129,7 +134,7 @@ func roundTrip(ctx context.Context, client *reapi.Client, size int) (t trip, err
 	if !bytes.Equal(back.Bytes(), content) {
 		return t, fmt.Errorf("what was just shared: %w", cas.ErrCorrupt)
 	}
-	return trip{Bytes: size, Shared: shared.Sub(began).Milliseconds(), Found: time.Since(shared).Milliseconds()}, nil
+	return trip{Bytes: size, Action: action.String(), Shared: shared.Sub(began).Milliseconds(), Found: time.Since(shared).Milliseconds()}, nil
 }
 
 func remoteFillCommand(s surroundings, o *workspaceFlags) *cobra.Command {

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -57,13 +58,18 @@ func casdRoot(t testing.TB) []string {
 	return rootOf(t, w, config)
 }
 
-// startCasd starts one whose cache is in a folder, which may hold that of one before.
-func startCasd(root []string, dir string) (*casd, error) {
-	os.Remove(filepath.Join(dir, "socket"))
-	box := &sandbox.Sandbox{
+// casdBox is where the server and its tools run, with the folder of the server as /casd.
+func casdBox(root []string, dir string) *sandbox.Sandbox {
+	return &sandbox.Sandbox{
 		Layers: root, Mounts: []sandbox.Mount{{Source: dir, Target: "/casd"}},
 		Env: []string{"PATH=/usr/bin", "HOME=/tmp"},
 	}
+}
+
+// startCasd starts one whose cache is in a folder, which may hold that of one before.
+func startCasd(root []string, dir string) (*casd, error) {
+	os.Remove(filepath.Join(dir, "socket"))
+	box := casdBox(root, dir)
 	ctx, cancel := context.WithCancel(context.Background())
 	agent, err := box.Start(ctx)
 	if err != nil {
@@ -138,7 +144,34 @@ func (s *server) stop() {
 	}
 }
 
-// command is casd lacks FOLDER..., which looks for files of folders among the blobs; casd start, casd empty, which starts one that has nothing, casd kill [FILE], which waits for a file and does not keep the story waiting, and casd spoil
+// explore has the explorer and the downloader that come with the server look at the action that was named last, and
+// fetch its outputs.
+func (s *server) explore(ts *testscript.TestScript, root []string) {
+	names := actionName.FindAllStringSubmatch(ts.ReadFile("stdout"), -1)
+	if len(names) == 0 {
+		ts.Fatalf("no action was named")
+	}
+	action := names[len(names)-1][1]
+	box := casdBox(root, s.dir) // an environment runs one command at a time
+	agent, err := box.Start(context.Background())
+	ts.Check(err)
+	defer agent.Close()
+	var said bytes.Buffer
+	for _, args := range [][]string{
+		{"rexplorer", "--remote=unix:/casd/socket", "--pretty", "--action=" + action},
+		{"casdownload", "--remote=unix:/casd/socket", "--destination-dir=/casd/back", "--action-digest=" + action},
+	} {
+		err := agent.Run(context.Background(), sandbox.Command{Args: args, Stdout: &said, Stderr: &said})
+		ts.Logf("%s", &said)
+		ts.Check(err)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs("explored"), said.Bytes(), 0o644))
+	ts.Setenv("BACK", filepath.Join(s.dir, "back"))
+}
+
+var actionName = regexp.MustCompile(`action ([0-9a-f]+/[0-9]+)`)
+
+// command is casd explore, see there; casd lacks FOLDER..., which looks for files of folders among the blobs; casd start, casd empty, which starts one that has nothing, casd kill [FILE], which waits for a file and does not keep the story waiting, and casd spoil
 // PREFIX, which flips a byte of all blobs that begin so.
 func (s *server) command(ts *testscript.TestScript, root []string, args []string) {
 	switch args[0] {
@@ -151,6 +184,8 @@ func (s *server) command(ts *testscript.TestScript, root []string, args []string
 		s.casd, err = startCasd(root, s.dir)
 		ts.Check(err)
 		ts.Setenv("CACHE", s.address)
+	case "explore":
+		s.explore(ts, root)
 	case "kill":
 		if len(args) == 1 {
 			s.stop()

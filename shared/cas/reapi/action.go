@@ -55,6 +55,12 @@ type action struct {
 	blobs  map[cas.Digest][]byte // the messages, and the key
 }
 
+// ActionOf is the name that the action of a key has on servers: what their browsers find it by.
+func ActionOf(key *cas.Key) (cas.Digest, error) {
+	a, err := actionOf(key)
+	return a.digest, err
+}
+
 func actionOf(key *cas.Key) (action, error) {
 	a := action{kind: key.Kind(), blobs: map[cas.Digest][]byte{}}
 	command, err := a.add(&repb.Command{Arguments: []string{key.Kind(), keyFile}, OutputPaths: []string{outFolder, recordFile}})
