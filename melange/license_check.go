@@ -134,7 +134,7 @@ func licenseTexts(tree fs.FS, deep bool) ([]licenseText, error) {
 		if !d.Type().IsRegular() || !licenseName.MatchString(d.Name()) || slices.Contains(code, strings.ToLower(path.Ext(name))) {
 			return nil
 		}
-		data, err := fs.ReadFile(tree, name)
+		data, err := readStart(tree, name)
 		if err != nil {
 			return err
 		}
@@ -142,6 +142,18 @@ func licenseTexts(tree fs.FS, deep bool) ([]licenseText, error) {
 		return nil
 	})
 	return texts, err
+}
+
+// longestText is more than any licence has: what is longer is judged by its beginning.
+const longestText = 4 << 20
+
+func readStart(tree fs.FS, name string) ([]byte, error) {
+	f, err := tree.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, longestText))
 }
 
 func licensesIn(text []byte) []string {
