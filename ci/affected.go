@@ -205,7 +205,7 @@ func compare(old, now *graph.Graph, d definition) ([]effect, error) {
 // checkout writes the files of the workspace in dir, as they were at the merge
 // base of HEAD and a revision, below to.
 func checkout(dir, revision, to string) error {
-	repo, err := git.PlainOpenWithOptions(dir, &git.PlainOpenOptions{DetectDotGit: true})
+	repo, err := git.PlainOpenWithOptions(dir, &git.PlainOpenOptions{DetectDotGit: true, EnableDotGitCommonDir: true})
 	if errors.Is(err, git.ErrRepositoryNotExists) {
 		return fmt.Errorf("no git repository is in %s, or above it", dir)
 	} else if err != nil {
