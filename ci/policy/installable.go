@@ -121,6 +121,9 @@ func (j *judge) concerned() []string {
 		}
 	}
 	for _, c := range j.Packages {
+		if solvesAlike(c.Old, c.New) {
+			continue
+		}
 		goesBy(c.Old)
 		goesBy(c.New)
 		if c.New != nil {
@@ -147,6 +150,13 @@ func (j *judge) concerned() []string {
 	}
 	slices.Sort(list)
 	return list
+}
+
+// solvesAlike tells of two packages between which no solver sees a difference: most that are only built again.
+func solvesAlike(old, now *apk.Package) bool {
+	return old != nil && now != nil && old.Version == now.Version && old.ProviderPriority == now.ProviderPriority &&
+		(old.InstalledSize == 0) == (now.InstalledSize == 0) &&
+		slices.Equal(old.Depends, now.Depends) && slices.Equal(old.Provides, now.Provides) && slices.Equal(old.InstallIf, now.InstallIf)
 }
 
 // blame finds the changed package that a trouble comes from: what is missing was its, or it asks for it.

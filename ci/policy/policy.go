@@ -260,13 +260,13 @@ func Judge(c Config, changes ...*Change) ([]Finding, error) {
 	return all, nil
 }
 
-// together makes one finding of those that say the same of several architectures.
+// together makes one finding of those that say the same of several architectures, or of several packages of a recipe.
 func together(list []Finding) []Finding {
-	type said struct{ check, recipe, name, at, what, why, fix string }
+	type said struct{ check, recipe, at, what, why, fix string }
 	at := map[said]int{}
 	var all []Finding
 	for _, f := range list {
-		s := said{f.Check, f.Recipe, f.Package, f.At, f.What, f.Why, f.Fix}
+		s := said{f.Check, f.Recipe, f.At, f.What, f.Why, f.Fix}
 		if i, ok := at[s]; ok && all[i].Severity == f.Severity {
 			all[i].Nodes = append(all[i].Nodes, f.Nodes...)
 			continue
