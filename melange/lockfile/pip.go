@@ -63,7 +63,9 @@ func (p *pipParser) file(name string) error {
 	if p.seen[name] {
 		return nil
 	}
-	p.seen[name] = true
+	if p.seen[name] = true; len(p.seen) > maxRequirementFiles {
+		return &document.Error{Pos: document.Pos{File: name, Line: 1, Col: 1}, Text: "requirements include each other without end"}
+	}
 	data, err := p.read(name)
 	if err != nil {
 		return err
@@ -80,6 +82,9 @@ func (p *pipParser) file(name string) error {
 	}
 	return nil
 }
+
+// maxRequirementFiles is more than anybody has. A link to its own folder makes ever more names of one file.
+const maxRequirementFiles = 100
 
 type logicalLine struct {
 	text   string
