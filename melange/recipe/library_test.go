@@ -33,7 +33,7 @@ pipeline: [{source: git, with: {repository: https://example.org/x, commit: "${{i
 		{"strip", "own"},
 		{"other", "built-in"},
 		{"broken", `pipelines/broken.yaml:3:16: unknown variable "inputs.hwo" (did you mean "inputs.who"?)`},
-		{"syntax", `pipelines/ not find expected node content`},
+		{"syntax", `pipelines/syntax.yaml:1:11: did not find expected node content`},
 		{"both", `pipelines/both.yaml:3:11: a step has either uses or runs, not both`},
 		{"circle", `pipelines/a/round.yaml:1:19: pipeline circle uses itself: circle -> a/round -> circle`},
 		{"documentation", `x.yaml:2:19: unknown pipeline "documentation" (a folder that has it is named by --pipeline-dir, for world under pipelines: in its configuration)`},
