@@ -300,7 +300,6 @@ func (m *maker) publish(ctx context.Context) (run.Outcome, error) {
 	change := repository.Change{
 		Add: map[apk.Arch][]repository.Addition{}, Remove: map[apk.Arch][]string{}, Replace: m.whole, Respect: true, After: m.seen,
 	}
-	count := 0
 	for _, n := range m.packages {
 		packages, err := m.packagesOf(n)
 		if err != nil {
@@ -313,7 +312,6 @@ func (m *maker) publish(ctx context.Context) (run.Outcome, error) {
 			}
 			change.Add[n.Arch] = append(change.Add[n.Arch], repository.Addition{Package: info, File: file})
 			change.Remove[n.Arch] = append(change.Remove[n.Arch], p.Name) // earlier releases
-			count++
 		}
 	}
 	r := m.repository()
@@ -330,7 +328,7 @@ func (m *maker) publish(ctx context.Context) (run.Outcome, error) {
 		return run.Outcome{}, err
 	}
 	same := before.Number == m.generation.Number
-	return run.Outcome{Cached: same, Note: fmt.Sprintf("generation %d: %d packages", m.generation.Number, count)}, nil
+	return run.Outcome{Cached: same, Note: fmt.Sprintf("generation %d: %d packages", m.generation.Number, m.generation.Packages)}, nil
 }
 
 func (w *world) repository() *repository.Repository {

@@ -67,9 +67,10 @@ type Addition struct {
 
 // A Generation is one consistent state of a repository.
 type Generation struct {
-	Number int
-	Dir    string
-	Archs  []apk.Arch // sorted
+	Number   int
+	Dir      string
+	Archs    []apk.Arch // sorted
+	Packages int        // of all architectures
 
 	Of     int   // the generation whose content it has, when it is a rollback to that one
 	Undone []int // those that it was rolled back from, oldest first
@@ -95,10 +96,11 @@ const (
 
 // state tells whether a generation would be the same as another one without reading either.
 type state struct {
-	Key     string              `json:"key,omitempty"` // name of the key that signed it
-	Indexes map[apk.Arch]string `json:"indexes"`       // SHA-256 of the text of each index, hex
-	Of      int                 `json:"of,omitempty"`  // see Generation
-	Undone  []int               `json:"undone,omitempty"`
+	Key      string              `json:"key,omitempty"` // name of the key that signed it
+	Indexes  map[apk.Arch]string `json:"indexes"`       // SHA-256 of the text of each index, hex
+	Packages int                 `json:"packages"`
+	Of       int                 `json:"of,omitempty"` // see Generation
+	Undone   []int               `json:"undone,omitempty"`
 
 	// Higher are the packages of earlier generations that this one has only in a lower version, or not at all: the
 	// highest of each name.
@@ -203,6 +205,7 @@ func (r *Repository) plan(old Generation, c Change) (plan, error) {
 			return plan{}, err
 		}
 		p.index[arch], p.state.Indexes[arch] = x, sum
+		p.state.Packages += len(x.Packages)
 	}
 	return p, nil
 }
@@ -259,7 +262,7 @@ func (r *Repository) write(ctx context.Context, p plan) (Generation, error) {
 	if err != nil {
 		return Generation{}, err
 	}
-	g := Generation{Number: p.after + 1, Archs: p.archs, Of: p.state.Of, Undone: p.state.Undone}
+	g := Generation{Number: p.after + 1, Archs: p.archs, Packages: p.state.Packages, Of: p.state.Of, Undone: p.state.Undone}
 	if len(numbers) > 0 {
 		g.Number = max(g.Number, numbers[len(numbers)-1]+1)
 	}
@@ -458,7 +461,7 @@ func (r *Repository) generation(n int) (Generation, error) {
 	if err != nil {
 		return Generation{}, err
 	}
-	g.Archs, g.Of, g.Undone = slices.Sorted(maps.Keys(s.Indexes)), s.Of, s.Undone
+	g.Archs, g.Packages, g.Of, g.Undone = slices.Sorted(maps.Keys(s.Indexes)), s.Packages, s.Of, s.Undone
 	return g, nil
 }
 
