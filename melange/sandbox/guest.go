@@ -210,6 +210,11 @@ func (g *guest) start(r *run, files []*os.File) (int, error) {
 		}
 		defer master.Close()
 		defer slave.Close()
+		if r.Size != nil {
+			if err := unix.IoctlSetWinsize(int(master.Fd()), unix.TIOCSWINSZ, r.Size); err != nil {
+				return 0, fmt.Errorf("sizing a terminal: %w", err)
+			}
+		}
 		if err := g.wire.send(reply{TTY: true}, master); err != nil {
 			return 0, err
 		}

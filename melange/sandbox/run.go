@@ -64,6 +64,9 @@ func (c Command) request(env []string, l Limits) *run {
 	if r.Dir == "" {
 		r.Dir = "/"
 	}
+	if r.TTY {
+		r.Size = sizeOf(c.Stdin)
+	}
 	return r
 }
 

@@ -47,9 +47,22 @@ func newTerminal(master *os.File, stdin io.Reader) *terminal {
 }
 
 func (t *terminal) fit() {
-	if size, err := unix.IoctlGetWinsize(int(t.input.Fd()), unix.TIOCGWINSZ); err == nil {
+	if size := sizeOf(t.input); size != nil {
 		unix.IoctlSetWinsize(int(t.master.Fd()), unix.TIOCSWINSZ, size)
 	}
+}
+
+// sizeOf is the size of a terminal; nil when it is none.
+func sizeOf(stdin io.Reader) *unix.Winsize {
+	f, ok := stdin.(*os.File)
+	if !ok {
+		return nil
+	}
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return nil
+	}
+	return size
 }
 
 func (t *terminal) restore() {

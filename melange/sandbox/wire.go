@@ -29,6 +29,7 @@ type run struct {
 	Env     []string
 	Dir     string
 	TTY     bool
+	Size    *unix.Winsize // of the terminal, before the command can ask for it; nil: nobody knows
 	Root    bool
 	Network bool
 	Limits  Limits
