@@ -121,11 +121,19 @@ func (j *judge) concerned() []string {
 		}
 	}
 	for _, c := range j.Packages {
-		if solvesAlike(c.Old, c.New) {
+		switch {
+		case solvesAlike(c.Old, c.New):
 			continue
+		case differInVersions(c.Old, c.New):
+			contested := j.whoMinds(c.Old, c.New, func(p *apk.Package) {
+				seen[p.Name] = true
+				goesBy(p)
+			})
+			queue = append(queue, contested...)
+		default:
+			goesBy(c.Old)
+			goesBy(c.New)
 		}
-		goesBy(c.Old)
-		goesBy(c.New)
 		if c.New != nil {
 			seen[c.Name] = true
 		}
@@ -157,6 +165,43 @@ func solvesAlike(old, now *apk.Package) bool {
 	return old != nil && now != nil && old.Version == now.Version && old.ProviderPriority == now.ProviderPriority &&
 		(old.InstalledSize == 0) == (now.InstalledSize == 0) &&
 		slices.Equal(old.Depends, now.Depends) && slices.Equal(old.Provides, now.Provides) && slices.Equal(old.InstallIf, now.InstallIf)
+}
+
+// differInVersions tells of two packages that they go by the same names and ask for the same, as the next release of
+// nearly all does.
+func differInVersions(old, now *apk.Package) bool {
+	named := func(a, b apk.Dependency) bool { return a.Name == b.Name }
+	return old != nil && now != nil && old.ProviderPriority == now.ProviderPriority &&
+		(old.InstalledSize == 0) == (now.InstalledSize == 0) &&
+		slices.Equal(old.Depends, now.Depends) && slices.EqualFunc(old.Provides, now.Provides, named) && slices.Equal(old.InstallIf, now.InstallIf)
+}
+
+// whoMinds finds those to whom it makes a difference that a package differs in versions: the dependents that one
+// version serves and the other does not. Of a name that others go by as well, where the version decides who is chosen,
+// all may; such names are returned.
+func (j *judge) whoMinds(old, now *apk.Package, minds func(*apk.Package)) (contested []string) {
+	for i := -1; i < len(now.Provides); i++ {
+		name, was, is := now.Name, old.Version, now.Version
+		if i >= 0 {
+			name, was, is = now.Provides[i].Name, old.Provides[i].Version, now.Provides[i].Version
+		}
+		if others(j.After.Providers(apk.Dependency{Name: name}), now.Name) {
+			contested = append(contested, name)
+			continue
+		}
+		for _, p := range j.After.Dependents(name) {
+			if slices.ContainsFunc(p.Depends, func(d apk.Dependency) bool {
+				return d.Name == name && d.SatisfiedBy(was, old.Checksum) != d.SatisfiedBy(is, now.Checksum)
+			}) {
+				minds(p)
+			}
+		}
+	}
+	return contested
+}
+
+func others(providers []*apk.Package, than string) bool {
+	return slices.ContainsFunc(providers, func(p *apk.Package) bool { return p.Name != than })
 }
 
 // blame finds the changed package that a trouble comes from: what is missing was its, or it asks for it.

@@ -7,7 +7,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"distro.internal/shared/apk"
 	"distro.internal/shared/document"
+	"distro.internal/shared/solve"
 )
 
 func texts(words string) []document.String {
@@ -41,6 +43,61 @@ func TestLicensePolicy(t *testing.T) {
 		j.Licenses.Allow, j.Licenses.Deny = texts(c.allow), texts(c.deny)
 		if got := j.refused(c.expression); got != c.refused {
 			t.Errorf("allow %q, deny %q: of %s refused: %q, want %q", c.allow, c.deny, c.expression, got, c.refused)
+		}
+	}
+}
+
+// TestConcerned tells whose solution is asked for anew when a package changes.
+func TestConcerned(t *testing.T) {
+	parse := func(text string) *apk.Package { // NAME-VERSION [needs ...] [provides ...]
+		words := strings.Fields(text)
+		name, version, _ := strings.Cut(words[0], "-")
+		p := &apk.Package{Name: name, Version: apk.Version(version), Arch: "x86_64", InstalledSize: 1}
+		list := &p.Depends
+		for _, w := range words[1:] {
+			switch w {
+			case "needs":
+				list = &p.Depends
+			case "provides":
+				list = &p.Provides
+			default:
+				d, err := apk.ParseDependency(w)
+				if err != nil {
+					t.Fatal(err)
+				}
+				*list = append(*list, d)
+			}
+		}
+		return p
+	}
+	published := []string{
+		"lib-1.0-r0 provides so:lib.so.1=1 pc:lib=1.0", "other-1-r0 provides pc:lib=0.9 cmd:o=1-r0",
+		"any-1-r0 needs lib", "so-1-r0 needs so:lib.so.1", "pin-1-r0 needs lib=1.0-r0", "floor-1-r0 needs lib>=1.0-r0", "dev-1-r0 needs pc:lib",
+		"app-1-r0 needs pin", "far-1-r0 needs any", "older-1-r0 needs lib<1.1",
+	}
+	for change, want := range map[string]string{
+		"lib-1.0-r0 provides so:lib.so.1=1 pc:lib=1.0":             "",
+		"lib-1.0-r1 provides so:lib.so.1=1 pc:lib=1.0":             "app dev lib pin",       // pc:lib is also other's
+		"lib-1.1-r0 provides so:lib.so.1=1 pc:lib=1.1":             "app dev lib older pin",
+		"lib-0.9-r0 provides so:lib.so.1=1 pc:lib=1.0":             "app dev floor lib pin",
+		"lib-1.0-r1 provides so:lib.so.2=1 pc:lib=1.0":             "any app dev far floor lib older pin so",
+		"lib-1.0-r1 needs other provides so:lib.so.1=1 pc:lib=1.0": "any app dev far floor lib older pin so",
+		"app-1-r1 needs pin":                                       "app",
+	} {
+		index := &apk.Index{}
+		for _, text := range published {
+			index.Packages = append(index.Packages, parse(text))
+		}
+		u := solve.Compile([]solve.Repository{{Index: index}}, "x86_64")
+		now := parse(change)
+		c := &Change{Before: u, After: u.Overlay(solve.Repository{Index: &apk.Index{Packages: []*apk.Package{now}}})}
+		for _, p := range index.Packages {
+			if p.Name == now.Name {
+				c.Packages = append(c.Packages, Changed{Name: p.Name, Old: p, New: now})
+			}
+		}
+		if got := strings.Join((&judge{Change: c}).concerned(), " "); got != want {
+			t.Errorf("%s: %s, want %s", change, got, want)
 		}
 	}
 }
