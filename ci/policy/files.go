@@ -17,20 +17,28 @@ type clash struct {
 	paths []string
 }
 
-// files looks for the names of the changed packages in all others. Two that can
-// not be installed together may have what they like.
+// files looks for the names that are new in the changed packages in all others. Two that can not be installed together
+// may have what they like. Most changes bring no new name, and then no other package is read.
 func (j *judge) files() error {
 	owners := map[string][]Changed{}
 	for _, p := range j.Packages {
 		if p.New == nil {
 			continue
 		}
-		c, err := j.Contents(p.New)
+		now, err := j.Contents(p.New)
 		if err != nil {
 			return err
 		}
-		for _, f := range c.Files {
-			if !f.Mode.IsDir() {
+		old, err := j.contents(p.Old)
+		if err != nil {
+			return err
+		}
+		had := map[string]bool{}
+		for _, f := range old.Files {
+			had[f.Path] = !f.Mode.IsDir()
+		}
+		for _, f := range now.Files {
+			if !f.Mode.IsDir() && !had[f.Path] {
 				owners[f.Path] = append(owners[f.Path], p)
 			}
 		}
@@ -61,7 +69,8 @@ func (j *judge) clashes(owners map[string][]Changed, other *apk.Package) ([]*cla
 	var list []*clash
 	for _, f := range c.Files {
 		for _, p := range owners[f.Path] {
-			if p.Name == other.Name || f.Mode.IsDir() || j.changed(other.Name) && other.Name < p.Name {
+			both := slices.ContainsFunc(owners[f.Path], func(c Changed) bool { return c.Name == other.Name })
+			if p.Name == other.Name || f.Mode.IsDir() || both && other.Name < p.Name {
 				continue
 			}
 			if _, settled := rootfs.TakesFile(p.New, other); settled {
@@ -76,10 +85,6 @@ func (j *judge) clashes(owners map[string][]Changed, other *apk.Package) ([]*cla
 		}
 	}
 	return list, nil
-}
-
-func (j *judge) changed(name string) bool {
-	return slices.ContainsFunc(j.Packages, func(c Changed) bool { return c.Name == name })
 }
 
 // tellClash reports names of two packages that can be installed together, and did not have them before.
