@@ -61,7 +61,11 @@ func generationsCommand(s surroundings, o *workspaceFlags) *cobra.Command {
 		Long: `Publish what another kept state had, for all architectures at once, as a new
 generation. It holds: a build that comes to what was rolled back publishes
 nothing, and says so. One that comes to something else publishes that; and to
-roll back to the newer state, by its number, publishes it again.`,
+roll back to the newer state, by its number, publishes it again.
+
+New machines and images get the older packages. A machine that has the newer
+ones keeps them, for apk takes no lower version: what those should have is best
+built, and is a new release then.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			w, err := openWorld(s, o)
