@@ -77,7 +77,7 @@ func TestConcerned(t *testing.T) {
 	}
 	for change, want := range map[string]string{
 		"lib-1.0-r0 provides so:lib.so.1=1 pc:lib=1.0":             "",
-		"lib-1.0-r1 provides so:lib.so.1=1 pc:lib=1.0":             "app dev lib pin",       // pc:lib is also other's
+		"lib-1.0-r1 provides so:lib.so.1=1 pc:lib=1.0":             "app dev lib pin", // pc:lib is also other's
 		"lib-1.1-r0 provides so:lib.so.1=1 pc:lib=1.1":             "app dev lib older pin",
 		"lib-0.9-r0 provides so:lib.so.1=1 pc:lib=1.0":             "app dev floor lib pin",
 		"lib-1.0-r1 provides so:lib.so.2=1 pc:lib=1.0":             "any app dev far floor lib older pin so",
