@@ -29,6 +29,7 @@ import (
 
 // The package managers of Debian, pinned by testdata/clients as the first tools are, install in steps without a network
 // what lock files name. They have made the packages themselves, in the build before; registries as theirs are served here.
+// Debian has not yarn 1: that is a package of npm, made by a lock file too, from the registry that npm here is configured for.
 
 func TestClients(t *testing.T) {
 	c := &clients{dir: t.TempDir(), config: t.TempDir(), nonce: fmt.Sprint(time.Now().UnixNano()), parts: map[string][]byte{}}
@@ -37,7 +38,7 @@ func TestClients(t *testing.T) {
 	t.Cleanup(server.Close)
 	c.address = server.URL
 	c.lay(t)
-	c.world(t, "build", "parts-cargo", "parts-npm", "parts-pip")
+	c.world(t, "build", "parts-cargo", "parts-npm", "parts-pip", "yarn")
 	c.collect(t)
 
 	home := t.TempDir()
@@ -47,7 +48,7 @@ func TestClients(t *testing.T) {
 	t.Setenv("npm_config_registry", c.address+"/npm/")
 	t.Setenv("PIP_INDEX_URL", c.address+"/simple")
 	c.lay(t)
-	apps := []string{"app-cargo", "app-npm", "tool-npm", "app-pip"}
+	apps := []string{"app-cargo", "app-npm", "tool-npm", "app-yarn", "app-pip"}
 	c.world(t, append([]string{"build"}, apps...)...)
 	c.world(t, "test", "tool-npm")
 	if c.asked.Load() == 0 {
@@ -106,12 +107,14 @@ func (c *clients) lay(t *testing.T) {
 }
 
 // partDigest is a digest of a part, as the lock files have them.
-var partDigest = regexp.MustCompile(`(SHA256|SRI512|SRI1)\(([^)]+)\)`)
+var partDigest = regexp.MustCompile(`(SHA256|SHA1|SRI512|SRI1)\(([^)]+)\)`)
 
 func (c *clients) digest(text string) string {
 	m := partDigest.FindStringSubmatch(text)
 	part := c.parts[m[2]]
 	switch m[1] {
+	case "SHA1":
+		return fmt.Sprintf("%x", sha1.Sum(part))
 	case "SRI512":
 		sum := sha512.Sum512(part)
 		return "sha512-" + base64.StdEncoding.EncodeToString(sum[:])

@@ -24,6 +24,24 @@ func TestMistakes(t *testing.T) {
 		{"npm", "{\n  \"packages\": {},\n  oops\n}", "package-lock.json:3:3: no lock file of npm: invalid character 'o'"},
 		{"npm", "", "package-lock.json:1:1: no lock file of npm: EOF"},
 
+		{"yarn", "a@1:\n  version \"1.0.0\"\n  resolved \"https://r.example/a/-/a-1.0.0.tgz\"\n", "yarn.lock:1:1: a has no digest"},
+		{"yarn", "a@1:\n  resolved \"https://r.example/a/-/a-1.0.0.tgz#00\"\n  integrity md5-x\n", "yarn.lock:1:1: a has no digest"},
+		{"yarn", "# yarn lockfile v1\n\na@1:\n  version \"1.0.0\"\n  integrity " + sri + "\n", "yarn.lock:3:1: a has no address"},
+		{"yarn", "a@1:\n  resolved \"https://r.example/a/-/..#" + hash[:40] + "\"\n", `yarn.lock:1:1: a has the address "https://r.example/a/-/..", which names no file`},
+		{"yarn", "a@1:\n  resolved \"https://r.example/a/-/x%s/../..\\\\b.tgz#" + hash[:40] + "\"\n", `yarn.lock:1:1: a has the address "https://r.example/a/-/x%s/../..\\b.tgz"`},
+		{"yarn", "\"../a@1\":\n  version \"1\"\n  resolved a-1.tgz#" + hash[:40] + "\n", `yarn.lock:1:1: "../a" is no name of a package`},
+		{"yarn", "a@1:\n  version \"../1\"\n  resolved a-1.tgz#" + hash[:40] + "\n", `yarn.lock:1:1: a has the version "../1"`},
+		{"yarn", "a@1:\n  resolved \"git+ssh://git@x.example/y#" + hash[:40] + "\"\n", "yarn.lock:1:1: a is a git commit"},
+		{"yarn", "a@1:\n  resolved https://r.example/x.git#" + hash[:40] + "\n", "yarn.lock:1:1: a is a git commit"},
+		{"yarn", "a@1:\n  resolved \"https://r.example/a/-/a-1.tgz#" + hash[:40] + "\"\n\nb@1:\n  resolved \"https://s.example/a/-/a-1.tgz\"\n  integrity " + sri + "\n",
+			"yarn.lock:4:1: yarn finds b by the same name of a file, a-1.tgz, as a of line 1"},
+		{"yarn", "a@1:\n<<<<<<< HEAD\n  version \"1\"\n", "yarn.lock:2:1: no lock file of yarn: <<<<<<< HEAD was not expected here"},
+		{"yarn", "a@1:\n  version \"1\n", `yarn.lock:2:3: no lock file of yarn: "1 is no text in quotes`},
+		{"yarn", "  version \"1\"\n", "yarn.lock:1:3: no lock file of yarn: want NAME@RANGE, at the beginning of a line"},
+		{"yarn", "a@1:\n  integrity " + sri + " " + sri + "\n", "yarn.lock:2:3: no lock file of yarn: want a name and what it is"},
+		{"yarn", "{\"packages\": {}}", "yarn.lock:1:1: no lock file of yarn: want NAME@RANGE and a colon"},
+		{"yarn", "__metadata:\n  version: 8\n  cacheKey: 10\n", "yarn.lock:1:1: it is of yarn 2 or later"},
+
 		{"cargo", "version = 3\n\n[[package]]\nname = \"a\"\nversion = \"1.0.0\"\nsource = \"registry+https://example.org/i\"\n", "Cargo.lock:3:1: a has no checksum"},
 		{"cargo", "[[package]]\nname = \"../a\"\nversion = \"1\"\nsource = \"registry+https://example.org/i\"\n", `Cargo.lock:1:1: "../a" is no name or version of a crate`},
 		{"cargo", "[[package]]\nname = \"a\"\nversion = \"1\"\nsource = \"git+https://example.org/i\"\n", "Cargo.lock:1:1: a has no commit"},
@@ -40,6 +58,8 @@ func TestMistakes(t *testing.T) {
 		switch c.kind {
 		case "npm":
 			_, err = NPM("package-lock.json", []byte(c.text))
+		case "yarn":
+			_, err = Yarn("yarn.lock", []byte(c.text), true)
 		case "cargo":
 			_, err = Cargo("Cargo.lock", []byte(c.text))
 		case "pip":
@@ -96,6 +116,51 @@ func TestNPM(t *testing.T) {
 	}
 }
 
+// TestYarn: what there is to fetch, and how yarn calls it.
+func TestYarn(t *testing.T) {
+	sha1 := strings.Repeat("0", 40)
+	list, err := Yarn("yarn.lock", []byte(`# yarn lockfile v1
+
+
+"@some/shout@^2.0.0", "@some/shout@~2.0.1":
+  version "2.0.1"
+  resolved "https://registry.example/@some/shout/-/shout-2.0.1.tgz#`+sha1+`"
+  integrity "sha1-AAAA `+sri+`"
+  dependencies:
+    version "^1.0.0"
+"@some%2fcry@1":
+  version "1.0.0"
+  resolved "https://registry.example/npm/@some%2fcry/-/cry-1.0.0.tgz?x=/y#`+sha1+`"
+alias@npm:@real/name@3, alias@npm:@real/name@^3.0.0:
+  version "3.0.0"
+  resolved name-3.0.0.tgz#`+sha1+`
+"hosted@https://host.example/x/y/tar.gz/`+sha1+`":
+  version "0.1.0"
+  resolved "https://host.example/x/y/tar.gz/`+sha1+"#"+sha1+`"
+"linked@link:../linked":
+  version "0.0.0"
+"packed@file:./packed.tgz":
+  version "1.0.0"
+  resolved "file:./packed.tgz#`+sha1+`"
+`), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, p := range list {
+		got = append(got, strings.ReplaceAll(fmt.Sprintf("%d: %s@%s %s %s %s", p.Pos.Line, p.Name, p.Version, p.Algorithm, p.File, p.Resolved), sha1, "ZERO"))
+	}
+	if is := strings.Join(got, "\n"); is != `4: @some/shout@2.0.1 sha512 @some-shout-2.0.1.tgz https://registry.example/@some/shout/-/shout-2.0.1.tgz
+10: @some%2fcry@1.0.0 sha1 @some-cry-1.0.0.tgz https://registry.example/npm/@some%2fcry/-/cry-1.0.0.tgz?x=/y
+13: @real/name@3.0.0 sha1 name-3.0.0.tgz `+`
+16: hosted@0.1.0 sha1 ZERO https://host.example/x/y/tar.gz/ZERO` {
+		t.Error(is)
+	}
+	if list, err := Yarn("yarn.lock", []byte("__metadata:\n  version: 8\n"), false); err != nil || list != nil {
+		t.Errorf("a lock file of a later yarn: %v, %v", list, err)
+	}
+}
+
 // TestInstallable: which files of a Python project are of use on a machine.
 func TestInstallable(t *testing.T) {
 	for file, want := range map[string]bool{
@@ -118,6 +183,26 @@ func FuzzNPM(f *testing.F) {
 		}
 		for _, p := range list {
 			if !filepath.IsLocal(p.Name) || len(p.Digest) == 0 || p.Pos.Line < 1 {
+				t.Fatalf("%+v was accepted", p)
+			}
+		}
+	})
+}
+
+func FuzzYarn(f *testing.F) {
+	f.Add([]byte("\"@a/b@1\", c@2:\n  version \"1.0.0\"\n  resolved \"https://r.example/@a/b/-/b-1.0.0.tgz#" + strings.Repeat("0", 40) + "\"\n"))
+	f.Add([]byte("a@npm:@b/c@1:\n  version \"1.0.0\"\n  resolved c-1.0.0.tgz\n  integrity " + sri + "\n  dependencies:\n    d 1\n"))
+	f.Add([]byte("__metadata:\n  version: 8\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		list, err := Yarn("yarn.lock", data, true)
+		if err != nil {
+			return
+		}
+		for _, p := range list {
+			if p.File != filepath.Base(p.File) || !filepath.IsLocal(p.File) || p.File == "." || len(p.Digest) == 0 || p.Pos.Line < 1 {
+				t.Fatalf("%+v was accepted", p)
+			}
+			if p.Resolved == "" && (!filepath.IsLocal(p.Name) || strings.Contains(p.Version, "/")) {
 				t.Fatalf("%+v was accepted", p)
 			}
 		}

@@ -188,7 +188,7 @@ func (p *npmParser) add(name string, about map[string]any, pos document.Pos) {
 	switch {
 	case link || bundled || strings.HasPrefix(version, "file:") || strings.HasPrefix(resolved, "file:"):
 		return
-	case name == "" || strings.ContainsAny(name, "\x00\\?#%") || slices.ContainsFunc(strings.Split(name, "/"), dotted) || strings.Count(name, "/") > 1:
+	case !isNPMName(name):
 		p.errs.Add(pos, "", "%q is no name of a package", name)
 		return
 	case strings.HasPrefix(resolved, "git") || strings.HasPrefix(version, "git"):
@@ -197,7 +197,7 @@ func (p *npmParser) add(name string, about map[string]any, pos document.Pos) {
 	case integrity == "":
 		p.errs.Add(pos, "npm install --package-lock-only writes it", "%s has no integrity", name)
 		return
-	case version == "" || strings.ContainsAny(version, "/\x00\\?#%"):
+	case !isNPMVersion(version):
 		p.errs.Add(pos, "", "%s has the version %q", name, version)
 		return
 	}
@@ -218,6 +218,13 @@ func (p *npmParser) add(name string, about map[string]any, pos document.Pos) {
 		Name: name, Version: version, Resolved: resolved, Integrity: integrity, Algorithm: algorithm, Digest: digest, About: about, Pos: pos,
 	})
 }
+
+// isNPMName says whether a name is one that a registry of npm can have, and safe in a path.
+func isNPMName(s string) bool {
+	return s != "" && !strings.ContainsAny(s, "\x00\\?#%") && !slices.ContainsFunc(strings.Split(s, "/"), dotted) && strings.Count(s, "/") <= 1
+}
+
+func isNPMVersion(s string) bool { return s != "" && !strings.ContainsAny(s, "/\x00\\?#%") }
 
 // strongest takes the best digest out of an integrity as the web has it: words of ALGORITHM-BASE64.
 func strongest(integrity string) (algorithm string, digest []byte) {

@@ -114,7 +114,7 @@ func modulesOf(words []string) []string {
 
 // worthReading saves most scripts from being read as shell, which takes longer than all else that is done to them.
 func worthReading(script string, withGo bool) bool {
-	if withGo && strings.Contains(script, "make") || names(script, "go") || names(script, "gobump") || names(script, "npm") || names(script, "cargo") || names(script, "maturin") {
+	if withGo && strings.Contains(script, "make") || strings.Contains(script, "yarn") || names(script, "go") || names(script, "gobump") || names(script, "npm") || names(script, "cargo") || names(script, "maturin") {
 		return true
 	}
 	asks := strings.Contains(script, " -r ") || strings.Contains(script, " --requirement") || strings.Contains(script, " sync ")
@@ -268,6 +268,8 @@ func (w *shellWalk) call(args []*syntax.Word) {
 	case w.dir == "":
 	case name == "npm":
 		w.npm(rest)
+	case name == "yarn" || name == "yarnpkg":
+		w.yarn(rest)
 	case name == "cargo":
 		w.cargo(rest)
 	case name == "maturin":
@@ -445,6 +447,23 @@ func (w *shellWalk) npm(words []string) {
 		}
 	}
 }
+
+// yarn installs when nothing else is said.
+func (w *shellWalk) yarn(words []string) {
+	dir := w.dir
+	if to, ok := valueOf(words, "--cwd"); ok {
+		dir = w.at(to)
+	}
+	v, _ := verb(words, "--cwd")
+	switch {
+	case v == "" && slices.ContainsFunc(words, func(s string) bool { return slices.Contains(yarnTells, s) }):
+	case slices.Contains([]string{"", "install", "add", "remove"}, v):
+		w.add(SourceYarn, dir)
+	}
+}
+
+// yarnTells are the options with which yarn does nothing but tell.
+var yarnTells = []string{"-v", "--version", "-h", "--help"}
 
 func (w *shellWalk) cargo(words []string) {
 	v, rest := verb(words)

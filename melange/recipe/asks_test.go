@@ -25,6 +25,9 @@ func TestAsks(t *testing.T) {
 		{"uv pip sync --python x req.txt", "pip /w req.txt"},
 		{"/usr/bin/npm ci", "npm /w"},
 		{"maturin build --release", "cargo /w"},
+		{"yarn\nyarn build", "yarn /w"},
+		{"cd ui && yarn install --frozen-lockfile", "yarn /w/ui"},
+		{"yarn --cwd=web --frozen-lockfile && yarnpkg --cwd docs add x", "yarn /w/web, yarn /w/docs"},
 
 		{"go build -o x ./cmd/x", "gomod /w"},
 		{"make -C sub all\nmake", "gomod /w/sub, gomod /w"},
@@ -40,6 +43,7 @@ func TestAsks(t *testing.T) {
 		{"go install example.org/m@v1", ""},
 		{"go version; go env GOROOT; go mod init x", ""},
 		{"npm run build", ""},
+		{"yarn build; yarn --version; yarn global add x", ""},
 		{"npm install -g cowsay", ""},
 		{"cargo install ripgrep", ""},
 		{"cargo --version", ""},

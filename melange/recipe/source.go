@@ -18,6 +18,7 @@ const (
 	SourceGoMod  = "gomod"  // the modules that the go.sum in Directory names, once the sources before it are in place
 	SourceModule = "module" // one Go module, by its go.sum hash
 	SourceNPM    = "npm"    // the packages that npm's lock file in Directory names, as SourceGoMod
+	SourceYarn   = "yarn"   // the packages that the yarn.lock in Directory names, as SourceGoMod
 	SourceCargo  = "cargo"  // the crates that the Cargo.lock in Directory names, as SourceGoMod
 	SourcePip    = "pip"    // the files that Lock in Directory names with their hashes, as SourceGoMod
 )
@@ -52,7 +53,7 @@ type Source struct {
 	Replaces []string // what it takes in their place: PATH=PATH@VERSION
 	Tidy     bool     // it has the compiler add what is missing
 
-	// npm, pip
+	// npm, yarn, cargo, pip
 	Lock  string   // the lock file, in Directory; empty: the one of the usual name
 	Arch  apk.Arch // of the machine that runs the steps, whose files are needed
 	Found bool     // a step's commands ask for it, not the recipe: where no lock file is, nothing is fetched
@@ -71,6 +72,7 @@ var sourceFields = map[string][]string{
 	SourceGoMod:  {"deps", "directory", "replaces", "tidy"},
 	SourceModule: {"directory", "module", "sum", "version"},
 	SourceNPM:    {"directory", "lock"},
+	SourceYarn:   {"directory", "lock"},
 	SourceCargo:  {"directory", "lock"},
 	SourcePip:    {"directory", "lock"},
 }
@@ -81,7 +83,7 @@ var NPMLocks = []string{"npm-shrinkwrap.json", "package-lock.json"}
 // Locked says that a lock file names what the source is, which is known once the sources before it are in place.
 func (s Source) Locked() bool {
 	switch s.Kind {
-	case SourceGoMod, SourceNPM, SourceCargo, SourcePip:
+	case SourceGoMod, SourceNPM, SourceYarn, SourceCargo, SourcePip:
 		return true
 	}
 	return false
@@ -111,7 +113,7 @@ func (p *planner) source(n *PipelineStep, f frame, r *run) {
 		d.modules()
 	case SourceModule:
 		d.module()
-	case SourceNPM, SourceCargo, SourcePip:
+	case SourceNPM, SourceYarn, SourceCargo, SourcePip:
 		d.lock()
 	}
 	if d.source.Locked() && f.network {

@@ -25,6 +25,7 @@ import (
 // digest, and laid out in the form in which the ordinary client of the environment finds it without a network:
 //
 //	npm    its own cache, with packages by digest and what a registry would say of them
+//	yarn   a folder of packages as a registry has them
 //	cargo  a folder of unpacked crates for each registry, and a configuration that puts it in the registry's place
 //	pip    a folder of wheels and archives, to find links in
 //
@@ -104,6 +105,8 @@ func (s *Store) placeLocked(ctx context.Context, src recipe.Source, workspace *o
 		return s.placeGoMod(ctx, src, workspace, l)
 	case recipe.SourceNPM:
 		return s.placeNPM(ctx, src, workspace, l)
+	case recipe.SourceYarn:
+		return s.placeYarn(ctx, src, workspace, l)
 	case recipe.SourceCargo:
 		return s.placeCargo(ctx, src, workspace, l)
 	}

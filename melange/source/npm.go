@@ -54,7 +54,7 @@ func (s *Store) placeNPM(ctx context.Context, src recipe.Source, workspace *os.R
 	packages := slices.DeleteFunc(slices.Clone(all), func(p lockfile.NPMPackage) bool { return !p.Needed(string(src.Arch)) })
 	files := make([]locked, len(packages))
 	for i, p := range packages {
-		files[i] = locked{what: p.Name + "@" + p.Version, pos: p.Pos, want: npmWant(p)}
+		files[i] = locked{what: p.Name + "@" + p.Version, pos: p.Pos, want: npmWant(p.Resolved, p.Algorithm, p.Digest)}
 	}
 	names, err := s.lockedFiles(ctx, files, s.npmAddresses())
 	if err != nil || l.Caches == "" {
@@ -77,9 +77,9 @@ func (s *Store) placeNPM(ctx context.Context, src recipe.Source, workspace *os.R
 }
 
 // npmWant is the file of a package.
-func npmWant(p lockfile.NPMPackage) Want {
-	w, h := Want{URI: p.Resolved}, hex.EncodeToString(p.Digest)
-	switch p.Algorithm {
+func npmWant(uri, algorithm string, digest []byte) Want {
+	w, h := Want{URI: uri}, hex.EncodeToString(digest)
+	switch algorithm {
 	case "sha512":
 		w.SHA512 = h
 	case "sha256":
