@@ -104,7 +104,7 @@ func (w *world) surveyImage(ctx context.Context, f *finding) {
 		return
 	}
 	key := imageKey(chosen.lock)
-	f.changes, f.never = w.changes(f.node.ID, []*cas.Key{key})
+	f.changes, f.never = w.changes(f.id, []*cas.Key{key})
 	_, ok, err := w.haveImage(f.node, key)
 	if f.err = err; ok {
 		f.verdict = upToDate

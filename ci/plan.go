@@ -1,13 +1,16 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"distro.internal/ci/graph"
+	"distro.internal/ci/run"
 )
 
 func planCommand(s surroundings, o *workspaceFlags) *cobra.Command {
@@ -23,7 +26,7 @@ func planCommand(s surroundings, o *workspaceFlags) *cobra.Command {
 			}
 			if !all && !o.json && len(args) == 0 && since.base == "" {
 				if nodes, ok := w.isSettled(c.Context()); ok {
-					printCounts(s.stdout, map[verdict]int{upToDate: len(nodes) - 1}) // a plan has no node that publishes
+					printCounts(s.stdout, map[verdict]int{upToDate: len(nodes)})
 					return nil
 				}
 			}
@@ -40,42 +43,50 @@ func planCommand(s surroundings, o *workspaceFlags) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				findings = w.survey(c.Context(), w.graph.Ancestors(nodes...))
+				findings = w.survey(c.Context(), w.graph.Ancestors(nodes...), len(words) == 0)
+			}
+			var failed error
+			if slices.ContainsFunc(findings, func(f finding) bool { return f.err != nil }) {
+				failed = run.ErrFailed
 			}
 			if o.json {
 				objects := []findingObject{}
 				for _, f := range findings {
 					objects = append(objects, f.object())
 				}
-				return printJSON(s.stdout, objects)
+				return errors.Join(printJSON(s.stdout, objects), failed)
 			}
 			count := map[verdict]int{}
 			for _, f := range findings {
 				count[f.verdict]++
 				if f.verdict != upToDate || all {
-					fmt.Fprintf(s.stdout, "%-10s %-28s %s\n", f.verdict, f.node.ID, f.reason())
+					fmt.Fprintf(s.stdout, "%-10s %-28s %s\n", f.verdict, f.id, f.reason()+prefixed("; ", released(f.next)))
 				}
 			}
 			printCounts(s.stdout, count)
-			if w.config.Stage0 != "" {
-				c, err := w.stage0Config()
-				if err != nil {
-					return err
-				}
-				if !c.Stands() {
-					fmt.Fprintf(s.stdout, "stage0: a build first makes %s of what %s pins; what follows from that is not counted\n",
-						w.short(c.Dir), filepath.Join(w.config.Stage0, stage0Lock))
-				}
+			if awaited, err := w.awaitsStage0(); err != nil {
+				return err
+			} else if awaited {
+				fmt.Fprintf(s.stdout, "stage0: a build first makes %s of what %s pins; what follows from that is not counted\n",
+					w.short(w.out("stage0")), filepath.Join(w.config.Stage0, stage0Lock))
 			}
 			if g, err := w.repository().Current(); err == nil && len(g.Undone) > 0 {
 				fmt.Fprintf(s.stdout, "repository: %s\n", rolledBack(g))
 			}
-			return nil
+			return failed
 		},
 	}
 	c.Flags().BoolVarP(&all, "verbose", "v", false, "print also what is up to date")
 	since.register(c.Flags())
 	return c
+}
+
+// released says what packages are that come out other than they are published.
+func released(next string) string {
+	if next == "" {
+		return ""
+	}
+	return next + " if it comes out other than it is published"
 }
 
 func printCounts(w io.Writer, count map[verdict]int) {

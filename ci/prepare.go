@@ -150,6 +150,15 @@ func (w *world) stage0Files() []string {
 	return append(stage0.Files(w.out("stage0")), filepath.Join(dir, stage0Spec), filepath.Join(dir, stage0Lock), filepath.Join(dir, mirrorList))
 }
 
+// awaitsStage0 tells whether the workspace has first tools that are not made of what is pinned now.
+func (w *world) awaitsStage0() (bool, error) {
+	if w.config.Stage0 == "" {
+		return false, nil
+	}
+	c, err := w.stage0Config()
+	return err == nil && !c.Stands(), err
+}
+
 // makeStage0 makes the repository of the first tools, telling how far it is:
 // on a new machine this is the longest wait.
 func (w *world) makeStage0(ctx context.Context, progress io.Writer) error {

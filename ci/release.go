@@ -193,6 +193,19 @@ func (w *world) inVain(ctx context.Context, n *graph.Node, job build.Job, next u
 	return errors.Is(err, fs.ErrNotExist)
 }
 
+// nextRelease is what a node's packages, of which some are published, are released as if they come out other than that;
+// empty if none is.
+func (w *world) nextRelease(n *graph.Node) (string, error) {
+	if !slices.ContainsFunc(n.Outputs, func(o graph.Output) bool { return len(w.releases[n.Arch][o.Name]) > 0 }) {
+		return "", nil
+	}
+	plan, err := n.Plan(0)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s-r%d", plan.Version, w.epochs(n, plan.Version, plan.Epoch).next), nil
+}
+
 // madePlan is the plan of a node for the epoch that its packages, which are made, have.
 func (w *world) madePlan(n *graph.Node) (*recipe.Plan, error) {
 	plan, err := n.Plan(0)
@@ -225,7 +238,7 @@ func (w *world) releasesOf(n *graph.Node) string {
 func releasedAs(packages []build.Package) string {
 	var text strings.Builder
 	for _, p := range packages {
-		describeRelease(&text, p.Name, repository.Release{Version: p.Version, Checksum: p.Checksum.String()})
+		describeRelease(&text, p.Name, repository.ReleaseOf(p.Package))
 	}
 	return text.String()
 }

@@ -179,10 +179,7 @@ sent again.`,
 
 // fillRemote shares what packages nodes have made, and counts those that have made nothing.
 func (w *world) fillRemote(ctx context.Context, client *reapi.Client, nodes []*graph.Node) (shared, left int, err error) {
-	for _, f := range w.survey(ctx, nodes) {
-		if f.node.Kind != graph.Packages {
-			continue
-		}
+	for _, f := range w.surveyPackages(ctx, nodes) {
 		err := fs.ErrNotExist
 		if f.verdict == upToDate {
 			err = w.shareNode(ctx, client, f.node)

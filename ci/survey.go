@@ -27,13 +27,16 @@ const (
 
 // A finding is the verdict on a node, with its reasons.
 type finding struct {
-	node    *graph.Node
-	verdict verdict
-	changes []change
-	after   []string // of a waiting node: the stale nodes at the root of it
-	never   bool     // it was never made here
-	failed  bool     // it was tried as it is, and failed
-	err     error    // its environment cannot be solved
+	id       string
+	node     *graph.Node // nil of the repository
+	verdict  verdict
+	changes  []change
+	releases []releaseChange // of the repository
+	next     string          // of stale packages: what they are released as
+	after    []string        // of a waiting node: the stale nodes at the root of it
+	never    bool            // it was never made here
+	failed   bool            // it was tried as it is, and failed
+	err      error           // its environment cannot be solved
 }
 
 // A change is one input of a node's key that is not as it was.
@@ -44,29 +47,45 @@ type change struct {
 	New    string `json:"new,omitempty"`
 }
 
-// survey looks at nodes, which come dependencies first, and makes nothing.
-func (w *world) survey(ctx context.Context, nodes []*graph.Node) []finding {
-	findings := make([]finding, 0, len(nodes)) // they stay where they are
-	at := make(map[string]*finding, len(nodes))
+// survey looks at what a build would do with nodes, which come dependencies first, and makes nothing: with packages, with
+// the repository, with images. whole is as of a maker.
+func (w *world) survey(ctx context.Context, nodes []*graph.Node, whole bool) []finding {
+	findings := w.surveyPackages(ctx, nodes)
+	published := w.surveyRepository(findings, whole)
+	findings = append(findings, published)
+	verdicts := map[string]finding{}
+	for _, f := range findings {
+		verdicts[f.id] = f
+	}
 	for _, n := range nodes {
-		f := finding{node: n}
-		for _, to := range n.Needs() {
-			if need := at[to.ID]; need.verdict != upToDate {
-				f.after = append(f.after, need.roots()...)
-			}
+		if n.Kind != graph.Image {
+			continue
 		}
-		slices.Sort(f.after)
-		f.after = slices.Compact(f.after)
-		switch {
-		case len(f.after) > 0:
-			f.verdict = waiting
-		case n.Kind == graph.Image:
+		f := await(n, verdicts)
+		if f.verdict != waiting && published.touches(w.graph.Ancestors(n)) {
+			f.verdict, f.after = waiting, published.roots()
+		}
+		if f.verdict != waiting {
 			w.surveyImage(ctx, &f)
-		default:
-			w.surveyPackages(ctx, &f)
 		}
-		findings = append(findings, f)
-		at[n.ID] = &findings[len(findings)-1]
+		findings, verdicts[n.ID] = append(findings, f), f
+	}
+	return findings
+}
+
+// surveyPackages looks at those of nodes, which come dependencies first, that make packages.
+func (w *world) surveyPackages(ctx context.Context, nodes []*graph.Node) []finding {
+	findings := make([]finding, 0, len(nodes)+1)
+	verdicts := make(map[string]finding, len(nodes))
+	for _, n := range nodes {
+		if n.Kind != graph.Packages {
+			continue
+		}
+		f := await(n, verdicts)
+		if f.verdict != waiting {
+			w.surveyNode(ctx, &f)
+		}
+		findings, verdicts[n.ID] = append(findings, f), f
 	}
 	if err := w.recollection.save(w.stamp(), w.graph.Nodes()); err != nil {
 		clog.WarnContext(ctx, err.Error()) // the next one finds out for itself
@@ -74,32 +93,51 @@ func (w *world) survey(ctx context.Context, nodes []*graph.Node) []finding {
 	return findings
 }
 
-func (f *finding) roots() []string {
+// await begins the finding on a node: it waits, if what it needs is not up to date.
+func await(n *graph.Node, verdicts map[string]finding) finding {
+	f := finding{id: n.ID, node: n}
+	for _, to := range n.Needs() {
+		if need := verdicts[to.ID]; need.verdict != upToDate {
+			f.after = append(f.after, need.roots()...)
+		}
+	}
+	slices.Sort(f.after)
+	if f.after = slices.Compact(f.after); len(f.after) > 0 {
+		f.verdict = waiting
+	}
+	return f
+}
+
+func (f finding) roots() []string {
 	if f.verdict == waiting {
 		return f.after
 	}
-	return []string{f.node.ID}
+	return []string{f.id}
 }
 
-func (w *world) surveyPackages(ctx context.Context, f *finding) {
+func (w *world) surveyNode(ctx context.Context, f *finding) {
 	if k, ok := w.recall(ctx, f.node); ok && w.lastMade(f.node, k) {
 		f.verdict = upToDate
 		return
 	}
 	result, err := w.allot(ctx, f.node, w.lookup(ctx))
 	if result != nil {
-		f.changes, f.never = w.changes(f.node.ID, result.Keys)
+		f.changes, f.never = w.changes(f.id, result.Keys)
 	}
 	switch {
 	case err == nil:
 		f.verdict = upToDate
-		w.made[f.node.ID] = result
+		w.made[f.id] = result
 		w.remember(ctx, f.node, result)
 	case errors.Is(err, fs.ErrNotExist) && result != nil:
-		last, _ := w.journal.Last(f.node.ID)
+		last, _ := w.journal.Last(f.id)
 		f.verdict, f.failed = stale, last.Status == run.Failed && len(f.changes) == 0
+		f.next, f.err = w.nextRelease(f.node)
 	default:
 		f.verdict, f.err = stale, err
+		if awaited, err := w.awaitsStage0(); err == nil && awaited && errors.Is(f.err, fs.ErrNotExist) {
+			f.verdict, f.after, f.err = waiting, []string{"stage0"}, nil
+		}
 	}
 }
 
@@ -187,10 +225,13 @@ type findingObject struct {
 	After   []string `json:"after,omitempty"`
 	Never   bool     `json:"never_made,omitempty"`
 	Error   string   `json:"error,omitempty"`
+
+	Next     string          `json:"next_release,omitempty"` // of packages that come out other than they are published
+	Releases []releaseChange `json:"releases,omitempty"`     // of the repository, as far as it is known
 }
 
 func (f finding) object() findingObject {
-	o := findingObject{Node: f.node.ID, Verdict: f.verdict, Changes: f.changes, After: f.after, Never: f.never}
+	o := findingObject{Node: f.id, Verdict: f.verdict, Changes: f.changes, After: f.after, Never: f.never, Next: f.next, Releases: f.releases}
 	if f.err != nil {
 		o.Error = f.err.Error()
 	}
@@ -203,9 +244,11 @@ func (f finding) reason() string {
 	case f.err != nil:
 		return f.err.Error()
 	case f.verdict == waiting:
-		return fmt.Sprintf("on what comes of %s", list(f.after, 3))
+		return fmt.Sprintf("on what comes of %s%s", list(f.after, 3), prefixed("; ", f.published()))
 	case f.verdict == upToDate:
 		return ""
+	case len(f.releases) > 0:
+		return f.published()
 	case f.never:
 		return "was never made here"
 	case f.failed:

@@ -62,10 +62,9 @@ func (w *world) verify(ctx context.Context, s surroundings, o *workspaceFlags, n
 	other.Store = cas.Layered{Store: cas.Store{Dir: filepath.Join(dir, "results")}}
 	other.WorkDir = filepath.Join(dir, "in", "another", "place")
 
-	packages := slices.DeleteFunc(nodes, func(n *graph.Node) bool { return n.Kind != graph.Packages })
 	var actions []run.Node
-	for _, f := range w.survey(ctx, packages) {
-		actions = append(actions, run.Node{ID: f.node.ID, Do: func(ctx context.Context) (run.Outcome, error) {
+	for _, f := range w.surveyPackages(ctx, nodes) {
+		actions = append(actions, run.Node{ID: f.id, Do: func(ctx context.Context) (run.Outcome, error) {
 			if f.verdict != upToDate {
 				return run.Outcome{}, errNotBuilt
 			}

@@ -30,12 +30,12 @@ func whyCommand(s surroundings, o *workspaceFlags) *cobra.Command {
 				asked[n.ID] = true
 			}
 			objects := []whyObject{}
-			for _, f := range w.survey(c.Context(), w.graph.Ancestors(nodes...)) {
-				if !asked[f.node.ID] {
+			for _, f := range w.survey(c.Context(), w.graph.Ancestors(nodes...), false) {
+				if !asked[f.id] {
 					continue
 				}
 				why := whyObject{findingObject: f.object()}
-				if last, ok := w.journal.Last(f.node.ID); ok {
+				if last, ok := w.journal.Last(f.id); ok {
 					why.Last = &last
 				}
 				objects = append(objects, why)

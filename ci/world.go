@@ -47,6 +47,7 @@ type world struct {
 	journal *run.Journal
 	seal    build.Seal
 	keyring apk.Keyring
+	keyName string // of the public key
 
 	releases repository.Releases // what is published
 	seen     int                 // the newest generation that people have of another repository than ours
@@ -96,7 +97,7 @@ func openWorld(s surroundings, o *workspaceFlags) (*world, error) {
 		return nil, err
 	}
 	w := &world{
-		dir: dir, config: config, cache: cache,
+		dir: dir, config: config, cache: cache, keyName: filepath.Base(o.key) + ".pub",
 		client: &repository.Client{Cache: filepath.Join(cache, "apk"), Access: s.access, AllowOlder: o.allowOlder},
 		made:   map[string]*build.Result{}, external: map[string]*external{}, states: map[string]string{}, sums: map[string][sha256.Size]byte{},
 	}

@@ -71,6 +71,7 @@ type Generation struct {
 	Dir      string
 	Archs    []apk.Arch // sorted
 	Packages int        // of all architectures
+	Key      string     // name of the key that signed its indexes; empty for none
 
 	Of     int   // the generation whose content it has, when it is a rollback to that one
 	Undone []int // those that it was rolled back from, oldest first
@@ -262,7 +263,7 @@ func (r *Repository) write(ctx context.Context, p plan) (Generation, error) {
 	if err != nil {
 		return Generation{}, err
 	}
-	g := Generation{Number: p.after + 1, Archs: p.archs, Packages: p.state.Packages, Of: p.state.Of, Undone: p.state.Undone}
+	g := Generation{Number: p.after + 1, Archs: p.archs, Packages: p.state.Packages, Key: p.state.Key, Of: p.state.Of, Undone: p.state.Undone}
 	if len(numbers) > 0 {
 		g.Number = max(g.Number, numbers[len(numbers)-1]+1)
 	}
@@ -461,7 +462,7 @@ func (r *Repository) generation(n int) (Generation, error) {
 	if err != nil {
 		return Generation{}, err
 	}
-	g.Archs, g.Packages, g.Of, g.Undone = slices.Sorted(maps.Keys(s.Indexes)), s.Packages, s.Of, s.Undone
+	g.Archs, g.Packages, g.Key, g.Of, g.Undone = slices.Sorted(maps.Keys(s.Indexes)), s.Packages, s.Key, s.Of, s.Undone
 	return g, nil
 }
 

@@ -21,10 +21,11 @@ type Release struct {
 	Checksum string // as an index has it
 }
 
-func releaseOf(p *apk.Package) Release { return Release{p.Version, p.Checksum.String()} }
+// ReleaseOf is what a package is as a release.
+func ReleaseOf(p *apk.Package) Release { return Release{p.Version, p.Checksum.String()} }
 
 // Is reports whether the release is this very package.
-func (r Release) Is(p *apk.Package) bool { return r == releaseOf(p) }
+func (r Release) Is(p *apk.Package) bool { return r == ReleaseOf(p) }
 
 // Releases are the releases of each package for each architecture that matter to who publishes the next one: all that
 // the present generation has, and the highest of the earlier ones if that is higher than those.
@@ -38,9 +39,18 @@ func (r *Repository) Releases() (Releases, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	all, err := r.releases(g)
-	if err != nil {
-		return nil, fmt.Errorf("reading what %s has: %w", g.Dir, err)
+	return r.releases(g)
+}
+
+// Present are the releases that a generation has; none if it is the zero one.
+func (r *Repository) Present(g Generation) (Releases, error) {
+	all := Releases{}
+	for _, arch := range g.Archs {
+		x, err := g.Index(arch, apk.Verify{Keyring: r.Keyring, Insecure: r.Keyring == nil})
+		if err != nil {
+			return nil, fmt.Errorf("reading what %s has: %w", g.Dir, err)
+		}
+		all.Add(arch, x)
 	}
 	return all, nil
 }
@@ -50,13 +60,9 @@ func (r *Repository) releases(g Generation) (Releases, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := Releases{}
-	for _, arch := range g.Archs {
-		x, err := g.Index(arch, apk.Verify{Keyring: r.Keyring, Insecure: r.Keyring == nil})
-		if err != nil {
-			return nil, err
-		}
-		all.Add(arch, x)
+	all, err := r.Present(g)
+	if err != nil {
+		return nil, err
 	}
 	for arch, names := range s.Higher {
 		for name, release := range names {
@@ -113,7 +119,7 @@ func (r Releases) add(arch apk.Arch, name string, releases ...Release) {
 func releasesOf(x *apk.Index) map[string][]Release {
 	names := make(map[string][]Release, len(x.Packages))
 	for _, p := range x.Packages {
-		names[p.Name] = append(names[p.Name], releaseOf(p))
+		names[p.Name] = append(names[p.Name], ReleaseOf(p))
 	}
 	return names
 }
