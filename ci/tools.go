@@ -52,7 +52,9 @@ func (w *world) emulator(ctx context.Context, arch apk.Arch) (string, error) {
 		return build.FindEmulator(arch)
 	}
 	keyring, err := apk.LoadKeyring(w.out("stage0", "stage0.rsa.pub"))
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("the emulator of %s is one of the first tools, which are not made yet: world stage0 makes them", arch)
+	} else if err != nil {
 		return "", err
 	}
 	s := repository.Source{URL: w.out("stage0"), Keyring: keyring}
