@@ -207,12 +207,12 @@ func ids(nodes []*graph.Node) []string {
 }
 
 func (m *maker) makePackages(ctx context.Context, n *graph.Node) (run.Outcome, error) {
-	if k, ok := m.recall(ctx, n); ok {
-		m.keys.record(n.ID, k.digests())
-		return run.Outcome{Cached: true, Note: count(len(n.Outputs))}, nil
-	}
 	log := &logFile{name: m.logName(n)}
 	defer log.Close()
+	if k, ok := m.recall(ctx, n); ok {
+		m.keys.record(n.ID, k.digests())
+		return run.Outcome{Cached: true, Note: count(len(n.Outputs))}, m.forgetFailure(n, log)
+	}
 	before := m.contents(n)
 	result, err := m.allot(ctx, n, func(job build.Job) (*build.Result, error) {
 		m.watch(&job, n, log)
@@ -228,6 +228,9 @@ func (m *maker) makePackages(ctx context.Context, n *graph.Node) (run.Outcome, e
 	m.made[n.ID] = result
 	m.mu.Unlock()
 	m.remember(ctx, n, result)
+	if err := m.forgetFailure(n, log); err != nil {
+		return run.Outcome{}, err
+	}
 	for _, p := range result.Packages {
 		if _, _, err := m.builder.Sign(ctx, p, m.seal); err != nil {
 			return run.Outcome{}, err
@@ -238,6 +241,18 @@ func (m *maker) makePackages(ctx context.Context, n *graph.Node) (run.Outcome, e
 		words += ", released as " + string(result.Packages[0].Version)
 	}
 	return run.Outcome{Cached: !result.Ran && !result.Packed, Fetched: result.Fetched && !result.Ran && !result.Packed, Note: words}, nil
+}
+
+// forgetFailure takes away the log of a failure after which a node was found to be made, so that nothing was logged anew:
+// it tells of steps that the packages do not come from.
+func (m *maker) forgetFailure(n *graph.Node, log *logFile) error {
+	if last, ok := m.journal.Last(n.ID); !ok || last.Status != run.Failed || log.f != nil {
+		return nil
+	}
+	if err := os.Remove(log.name); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // watch shows and logs what a job of a node does.
