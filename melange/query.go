@@ -14,8 +14,11 @@ import (
 type querySubject struct {
 	*recipe.Recipe
 	Subpackages []recipe.Subpackage // in place of the recipe's
-	Plan        *recipe.Plan
+	options     recipe.PlanOptions
 }
+
+// Plan is worked out only where a template asks: a recipe can be looked at without the pipelines that it uses.
+func (q querySubject) Plan() (*recipe.Plan, error) { return q.Recipe.Plan(q.options) }
 
 func queryCommand(s surroundings) *cobra.Command {
 	var p planFlags
@@ -36,7 +39,7 @@ below .Plan what they mean for the architecture, such as
 			if err != nil {
 				return err
 			}
-			plans, err := p.plans(args[0])
+			archs, err := parseArchs(p.archs)
 			if err != nil {
 				return err
 			}
@@ -44,10 +47,12 @@ below .Plan what they mean for the architecture, such as
 			if err != nil {
 				return err
 			}
-			for _, plan := range plans {
-				o.Arch = plan.Arch
+			for _, o.Arch = range archs {
+				if len(archs) > 1 && !r.Targets(o.Arch) {
+					continue
+				}
 				var out strings.Builder
-				if err := t.Execute(&out, querySubject{r, r.Instances(o), plan}); err != nil {
+				if err := t.Execute(&out, querySubject{r, r.Instances(o), o}); err != nil {
 					return err
 				}
 				fmt.Fprintln(s.stdout, strings.TrimSuffix(out.String(), "\n"))
