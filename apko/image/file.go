@@ -443,7 +443,7 @@ func (l *loader) path(f *pathChange) {
 		if f.Type.Value == "" {
 			pos = f.Pos
 		}
-		l.errs.Add(pos, document.DidYouMean(f.Type.Value, kinds), "unknown type %q of a path", f.Type.Value)
+		l.errs.Add(pos, document.DidYouMean(f.Type.Value, kinds), "unknown type %q of a path: want %s", f.Type.Value, strings.Join(kinds, ", "))
 	}
 	p := Path{Path: relative(f.Path), Type: f.Type.Value, UID: f.UID, GID: f.GID, Source: f.Source, Recursive: f.Recursive}
 	if p.Path == "" {
