@@ -30,7 +30,7 @@ func (e *StepError) Error() string {
 	if name != "" {
 		name = fmt.Sprintf(" %q", name)
 	}
-	return fmt.Sprintf("%s: step%s of %s: %v", e.Step.Pos, name, e.Step.Output, e.Err)
+	return fmt.Sprintf("%s: step %d%s of %s: %v", e.Step.Pos, e.N, name, e.Step.Output, e.Err)
 }
 
 func (e *StepError) Unwrap() error { return e.Err }
