@@ -226,8 +226,9 @@ func (s *Store) goTool(ctx context.Context, dir, work string, environ []string, 
 	return out, nil
 }
 
-// lastLines puts the last lines of what a program said into one.
+// lastLines puts the last lines of what a program said into one. Where in itself it said so is of no use to anybody here.
 func lastLines(s string, n int) string {
+	s, _, _ = strings.Cut(s, "Stack backtrace:")
 	lines := strings.FieldsFunc(s, func(r rune) bool { return r == '\n' })
 	return strings.Join(lines[max(0, len(lines)-n):], "; ")
 }
