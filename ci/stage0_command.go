@@ -71,5 +71,6 @@ func stage0Command(s surroundings, o *workspaceFlags) *cobra.Command {
 			return nil
 		},
 	})
+	c.AddCommand(stage0SourcesCommand(s, o))
 	return c
 }

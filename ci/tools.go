@@ -27,15 +27,10 @@ func (w *world) sources() (*source.Store, error) {
 	if w.config.Stage0 == "" {
 		return s, nil
 	}
-	name := filepath.Join(w.config.Stage0, mirrorList)
-	data, err := os.ReadFile(filepath.Join(w.dir, name))
+	mirrors, err := w.mirrorList()
 	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil
 	} else if err != nil {
-		return nil, err
-	}
-	mirrors, err := stage0.ParseMirrors(name, data)
-	if err != nil {
 		return nil, err
 	}
 	s.Mirrors = append(s.Mirrors, stage0.DebianMirror{Mirrors: mirrors})

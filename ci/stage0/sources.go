@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -20,7 +21,7 @@ import (
 // byte for byte. Whoever can reach a Debian mirror can build with it, and goes
 // on building when an upstream moves its files.
 type Mirrors struct {
-	Suites  []string // of Debian, for Refresh
+	Suites  []string // of Debian, for LookupSources
 	Sources []MirroredSource
 }
 
@@ -136,6 +137,9 @@ type SourceFile struct {
 	Size   int64  // bytes
 	SHA256 string // hex
 }
+
+// Package is the source package that the file is of.
+func (f SourceFile) Package() string { return path.Base(path.Dir(f.Path)) }
 
 // LookupSources asks apt for what upstream files Debian has of the source
 // packages, in each of the suites; dir is for its lists. It is how entries of
