@@ -29,7 +29,8 @@ import (
 
 // The package managers of Debian, pinned by testdata/clients as the first tools are, install in steps without a network
 // what lock files name. They have made the packages themselves, in the build before; registries as theirs are served here.
-// Debian has not yarn 1: that is a package of npm, made by a lock file too, from the registry that npm here is configured for.
+// Debian has neither yarn 1 nor pnpm: those are packages of npm, made by lock files too, from the registry that npm here is
+// configured for.
 
 func TestClients(t *testing.T) {
 	c := &clients{dir: t.TempDir(), config: t.TempDir(), nonce: fmt.Sprint(time.Now().UnixNano()), parts: map[string][]byte{}}
@@ -38,7 +39,7 @@ func TestClients(t *testing.T) {
 	t.Cleanup(server.Close)
 	c.address = server.URL
 	c.lay(t)
-	c.world(t, "build", "parts-cargo", "parts-npm", "parts-pip", "yarn")
+	c.world(t, "build", "parts-cargo", "parts-npm", "parts-pip", "yarn", "pnpm")
 	c.collect(t)
 
 	home := t.TempDir()
@@ -48,7 +49,7 @@ func TestClients(t *testing.T) {
 	t.Setenv("npm_config_registry", c.address+"/npm/")
 	t.Setenv("PIP_INDEX_URL", c.address+"/simple")
 	c.lay(t)
-	apps := []string{"app-cargo", "app-npm", "tool-npm", "app-yarn", "app-pip"}
+	apps := []string{"app-cargo", "app-npm", "tool-npm", "app-yarn", "app-pnpm", "app-pip"}
 	c.world(t, append([]string{"build"}, apps...)...)
 	c.world(t, "test", "tool-npm")
 	if c.asked.Load() == 0 {
@@ -183,7 +184,7 @@ func (c *clients) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == "/index/config.json":
 		fmt.Fprintf(w, `{"dl": "%s/crates/{crate}-{version}.crate", "api": null}`, c.address)
 		return
-	case r.URL.Path == "/npm/@some/shout/-/shout-2.0.0.tgz":
+	case r.URL.Path == "/npm/@some/shout/-/shout-2.0.0.tgz", r.URL.Path == "/elsewhere/shout":
 		file = "some-shout-2.0.0.tgz"
 	case r.URL.Path == "/simple/shout-it/":
 		const name = "shout_it-2.0-py3-none-any.whl"

@@ -1,5 +1,5 @@
 // Package lockfile reads the files in which package managers write down what they have chosen: npm's package-lock.json and
-// npm-shrinkwrap.json, yarn.lock, Cargo.lock, and requirements files of pip.
+// npm-shrinkwrap.json, yarn.lock, pnpm-lock.yaml, Cargo.lock, and requirements files of pip.
 //
 // It knows the formats, and which of what they name is of use on a machine. What it returns can be fetched and verified: each
 // entry has a digest, or names a commit, and a name that is safe in a path. All mistakes of a file are reported at once, with

@@ -42,6 +42,20 @@ func TestMistakes(t *testing.T) {
 		{"yarn", "{\"packages\": {}}", "yarn.lock:1:1: no lock file of yarn: want NAME@RANGE and a colon"},
 		{"yarn", "__metadata:\n  version: 8\n  cacheKey: 10\n", "yarn.lock:1:1: it is of yarn 2 or later"},
 
+		{"pnpm", "lockfileVersion: '9.0'\npackages:\n  a@1.0.0:\n    resolution: {tarball: https://x.example/a.tgz}\n", "pnpm-lock.yaml:3:3: a has no integrity"},
+		{"pnpm", "lockfileVersion: '9.0'\npackages:\n  a@1.0.0:\n    resolution: {integrity: md5-x}\n", `pnpm-lock.yaml:3:3: a has the integrity "md5-x"`},
+		{"pnpm", "lockfileVersion: '6.0'\npackages:\n  /../b@1.0.0:\n    resolution: {integrity: " + sri + "}\n", `pnpm-lock.yaml:3:3: "../b" is no name of a package`},
+		{"pnpm", "lockfileVersion: '9.0'\npackages:\n  a@1.0.0:\n    resolution: {integrity: " + sri + "}\n    name: ..\n", `pnpm-lock.yaml:3:3: ".." is no name of a package`},
+		{"pnpm", "lockfileVersion: '9.0'\npackages:\n  a@../1:\n    resolution: {integrity: " + sri + "}\n", `pnpm-lock.yaml:3:3: a has the version "../1"`},
+		{"pnpm", "lockfileVersion: '9.0'\npackages:\n  a@1.0.0:\n    resolution: {integrity: " + sri + ", tarball: ../../x}\n", `pnpm-lock.yaml:3:3: a has the address "../../x"`},
+		{"pnpm", "lockfileVersion: '9.0'\npackages:\n  a@1.0.0:\n    resolution: {commit: 00, repo: https://x.example/a, type: git}\n", "pnpm-lock.yaml:3:3: a is a git commit"},
+		{"pnpm", "lockfileVersion: '9.0'\npackages:\n  a@runtime:1.0.0:\n    resolution: {type: variations}\n", "pnpm-lock.yaml:3:3: a is a variations, and no package"},
+		{"pnpm", "lockfileVersion: '9.0'\npackages:\n  a@1.0.0: {resolution: {integrity: " + sri + "}}\n  a@1.0.0+x: {resolution: {integrity: sha1-" + strings.Repeat("A", 27) + "=}}\n",
+			"pnpm-lock.yaml:4:3: a of version 1.0.0+x is another than that of line 3"},
+		{"pnpm", "lockfileVersion: '9.0'\npackages: [x]\n", "pnpm-lock.yaml:2:11: packages"},
+		{"pnpm", "lockfileVersion: 5.4\npackages: {}\n", "pnpm-lock.yaml:1:1: no lock file of pnpm 8 or later"},
+		{"pnpm", "a: [\n", "pnpm-lock.yaml:"},
+
 		{"cargo", "version = 3\n\n[[package]]\nname = \"a\"\nversion = \"1.0.0\"\nsource = \"registry+https://example.org/i\"\n", "Cargo.lock:3:1: a has no checksum"},
 		{"cargo", "[[package]]\nname = \"../a\"\nversion = \"1\"\nsource = \"registry+https://example.org/i\"\n", `Cargo.lock:1:1: "../a" is no name or version of a crate`},
 		{"cargo", "[[package]]\nname = \"a\"\nversion = \"1\"\nsource = \"git+https://example.org/i\"\n", "Cargo.lock:1:1: a has no commit"},
@@ -60,6 +74,8 @@ func TestMistakes(t *testing.T) {
 			_, err = NPM("package-lock.json", []byte(c.text))
 		case "yarn":
 			_, err = Yarn("yarn.lock", []byte(c.text), true)
+		case "pnpm":
+			_, err = PNPM("pnpm-lock.yaml", []byte(c.text), true)
 		case "cargo":
 			_, err = Cargo("Cargo.lock", []byte(c.text))
 		case "pip":
@@ -161,6 +177,70 @@ alias@npm:@real/name@3, alias@npm:@real/name@^3.0.0:
 	}
 }
 
+// TestPNPM: what both versions say of the same packages, where those are in a registry, and who needs them.
+func TestPNPM(t *testing.T) {
+	for version, text := range map[string]string{
+		"6.0": `lockfileVersion: '6.0'
+packages:
+  /@a/b@1.0.0+build(c@2.0.0):
+    resolution: {integrity: SRI}
+  /c@2.0.0:
+    resolution: {integrity: SRI}
+    os: [win32]
+  /d@3.0.0:
+    resolution: {integrity: SRI}
+    os: [win32]
+    optional: true
+  '@e.example/x/e.tgz':
+    resolution: {integrity: SRI, tarball: https://e.example/x/e.tgz}
+    name: e
+    version: 4.0.0
+  file:here:
+    resolution: {directory: here, type: directory}
+    name: here
+`,
+		"9.0": `lockfileVersion: '9.0'
+packages:
+  '@a/b@1.0.0+build':
+    resolution: {integrity: SRI}
+  c@2.0.0:
+    resolution: {integrity: SRI}
+    os: [win32]
+  d@3.0.0:
+    resolution: {integrity: SRI}
+    os: [win32]
+  e@https://e.example/x/e.tgz:
+    resolution: {integrity: SRI, tarball: https://e.example/x/e.tgz}
+    version: 4.0.0
+  here@file:here.tgz:
+    resolution: {integrity: SRI, tarball: file:here.tgz}
+snapshots:
+  '@a/b@1.0.0+build(c@2.0.0)': {}
+  c@2.0.0(x@1): {optional: true}
+  c@2.0.0(x@2): {}
+  d@3.0.0: {optional: true}
+  e@https://e.example/x/e.tgz: {}
+`} {
+		list, err := PNPM("pnpm-lock.yaml", []byte(strings.ReplaceAll(text, "SRI", sri)), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, p := range list {
+			got = append(got, fmt.Sprintf("%s %s %s %v", p.Version, p.File, p.Resolved, p.Needed("x86_64")))
+		}
+		if is := strings.Join(got, "\n"); is != `1.0.0+build @a/b/-/b-1.0.0.tgz  true
+2.0.0 c/-/c-2.0.0.tgz  true
+3.0.0 d/-/d-3.0.0.tgz  false
+4.0.0 e/-/e-4.0.0.tgz https://e.example/x/e.tgz true` {
+			t.Errorf("%s: %s", version, is)
+		}
+	}
+	if list, err := PNPM("pnpm-lock.yaml", []byte("lockfileVersion: 5.4\n"), false); err != nil || list != nil {
+		t.Errorf("a lock file of an earlier pnpm: %v, %v", list, err)
+	}
+}
+
 // TestInstallable: which files of a Python project are of use on a machine.
 func TestInstallable(t *testing.T) {
 	for file, want := range map[string]bool{
@@ -203,6 +283,22 @@ func FuzzYarn(f *testing.F) {
 				t.Fatalf("%+v was accepted", p)
 			}
 			if p.Resolved == "" && (!filepath.IsLocal(p.Name) || strings.Contains(p.Version, "/")) {
+				t.Fatalf("%+v was accepted", p)
+			}
+		}
+	})
+}
+
+func FuzzPNPM(f *testing.F) {
+	f.Add([]byte("lockfileVersion: '9.0'\npackages:\n  '@a/b@1.0.0+x':\n    resolution: {integrity: " + sri + "}\n    os: [win32]\nsnapshots:\n  '@a/b@1.0.0+x(c@1)': {optional: true}\n"))
+	f.Add([]byte("lockfileVersion: '6.0'\npackages:\n  /a@1:\n    resolution: {integrity: " + sri + ", tarball: https://x.example/a}\n    name: b\n    version: '2'\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		list, err := PNPM("pnpm-lock.yaml", data, true)
+		if err != nil {
+			return
+		}
+		for _, p := range list {
+			if !filepath.IsLocal(p.File) || filepath.Clean(p.File) != p.File || strings.ContainsAny(p.File, "\\%?# \"\n") || len(p.Digest) == 0 || p.Pos.Line < 1 {
 				t.Fatalf("%+v was accepted", p)
 			}
 		}

@@ -263,6 +263,8 @@ func allows(list any, name string) bool {
 	switch list := list.(type) {
 	case string:
 		names = []string{list}
+	case []string:
+		names = list
 	case []any:
 		for _, n := range list {
 			s, _ := n.(string)

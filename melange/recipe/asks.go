@@ -114,7 +114,7 @@ func modulesOf(words []string) []string {
 
 // worthReading saves most scripts from being read as shell, which takes longer than all else that is done to them.
 func worthReading(script string, withGo bool) bool {
-	if withGo && strings.Contains(script, "make") || strings.Contains(script, "yarn") || names(script, "go") || names(script, "gobump") || names(script, "npm") || names(script, "cargo") || names(script, "maturin") {
+	if withGo && strings.Contains(script, "make") || strings.Contains(script, "yarn") || names(script, "go") || names(script, "gobump") || names(script, "npm") || names(script, "pnpm") || names(script, "cargo") || names(script, "maturin") {
 		return true
 	}
 	asks := strings.Contains(script, " -r ") || strings.Contains(script, " --requirement") || strings.Contains(script, " sync ")
@@ -270,6 +270,8 @@ func (w *shellWalk) call(args []*syntax.Word) {
 		w.npm(rest)
 	case name == "yarn" || name == "yarnpkg":
 		w.yarn(rest)
+	case name == "pnpm":
+		w.pnpm(rest)
 	case name == "cargo":
 		w.cargo(rest)
 	case name == "maturin":
@@ -464,6 +466,19 @@ func (w *shellWalk) yarn(words []string) {
 
 // yarnTells are the options with which yarn does nothing but tell.
 var yarnTells = []string{"-v", "--version", "-h", "--help"}
+
+func (w *shellWalk) pnpm(words []string) {
+	dir := w.dir
+	if to, ok := valueOf(words, "-C", "--dir"); ok {
+		dir = w.at(to)
+	}
+	switch v, _ := verb(words, "-C", "--dir", "-F", "--filter"); v {
+	case "install", "i", "install-test", "it", "add", "fetch":
+		if !slices.Contains(words, "-g") && !slices.Contains(words, "--global") {
+			w.add(SourcePNPM, dir)
+		}
+	}
+}
 
 func (w *shellWalk) cargo(words []string) {
 	v, rest := verb(words)

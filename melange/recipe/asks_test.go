@@ -26,6 +26,7 @@ func TestAsks(t *testing.T) {
 		{"/usr/bin/npm ci", "npm /w"},
 		{"maturin build --release", "cargo /w"},
 		{"yarn\nyarn build", "yarn /w"},
+		{"pnpm -C ui --filter x install --frozen-lockfile\npnpm i", "pnpm /w/ui, pnpm /w"},
 		{"cd ui && yarn install --frozen-lockfile", "yarn /w/ui"},
 		{"yarn --cwd=web --frozen-lockfile && yarnpkg --cwd docs add x", "yarn /w/web, yarn /w/docs"},
 
@@ -43,6 +44,7 @@ func TestAsks(t *testing.T) {
 		{"go install example.org/m@v1", ""},
 		{"go version; go env GOROOT; go mod init x", ""},
 		{"npm run build", ""},
+		{"pnpm build; pnpm install -g x", ""},
 		{"yarn build; yarn --version; yarn global add x", ""},
 		{"npm install -g cowsay", ""},
 		{"cargo install ripgrep", ""},

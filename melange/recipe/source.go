@@ -19,6 +19,7 @@ const (
 	SourceModule = "module" // one Go module, by its go.sum hash
 	SourceNPM    = "npm"    // the packages that npm's lock file in Directory names, as SourceGoMod
 	SourceYarn   = "yarn"   // the packages that the yarn.lock in Directory names, as SourceGoMod
+	SourcePNPM   = "pnpm"   // the packages that the pnpm-lock.yaml in Directory names, as SourceGoMod
 	SourceCargo  = "cargo"  // the crates that the Cargo.lock in Directory names, as SourceGoMod
 	SourcePip    = "pip"    // the files that Lock in Directory names with their hashes, as SourceGoMod
 )
@@ -53,7 +54,7 @@ type Source struct {
 	Replaces []string // what it takes in their place: PATH=PATH@VERSION
 	Tidy     bool     // it has the compiler add what is missing
 
-	// npm, yarn, cargo, pip
+	// npm, yarn, pnpm, cargo, pip
 	Lock  string   // the lock file, in Directory; empty: the one of the usual name
 	Arch  apk.Arch // of the machine that runs the steps, whose files are needed
 	Found bool     // a step's commands ask for it, not the recipe: where no lock file is, nothing is fetched
@@ -73,6 +74,7 @@ var sourceFields = map[string][]string{
 	SourceModule: {"directory", "module", "sum", "version"},
 	SourceNPM:    {"directory", "lock"},
 	SourceYarn:   {"directory", "lock"},
+	SourcePNPM:   {"directory", "lock"},
 	SourceCargo:  {"directory", "lock"},
 	SourcePip:    {"directory", "lock"},
 }
@@ -83,7 +85,7 @@ var NPMLocks = []string{"npm-shrinkwrap.json", "package-lock.json"}
 // Locked says that a lock file names what the source is, which is known once the sources before it are in place.
 func (s Source) Locked() bool {
 	switch s.Kind {
-	case SourceGoMod, SourceNPM, SourceYarn, SourceCargo, SourcePip:
+	case SourceGoMod, SourceNPM, SourceYarn, SourcePNPM, SourceCargo, SourcePip:
 		return true
 	}
 	return false
@@ -113,7 +115,7 @@ func (p *planner) source(n *PipelineStep, f frame, r *run) {
 		d.modules()
 	case SourceModule:
 		d.module()
-	case SourceNPM, SourceYarn, SourceCargo, SourcePip:
+	case SourceNPM, SourceYarn, SourcePNPM, SourceCargo, SourcePip:
 		d.lock()
 	}
 	if d.source.Locked() && f.network {

@@ -26,6 +26,7 @@ import (
 //
 //	npm    its own cache, with packages by digest and what a registry would say of them
 //	yarn   a folder of packages as a registry has them
+//	pnpm   a folder of packages, as a registry of files
 //	cargo  a folder of unpacked crates for each registry, and a configuration that puts it in the registry's place
 //	pip    a folder of wheels and archives, to find links in
 //
@@ -107,6 +108,8 @@ func (s *Store) placeLocked(ctx context.Context, src recipe.Source, workspace *o
 		return s.placeNPM(ctx, src, workspace, l)
 	case recipe.SourceYarn:
 		return s.placeYarn(ctx, src, workspace, l)
+	case recipe.SourcePNPM:
+		return s.placePNPM(ctx, src, workspace, l)
 	case recipe.SourceCargo:
 		return s.placeCargo(ctx, src, workspace, l)
 	}

@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"compress/gzip"
 	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,7 +23,7 @@ import (
 	"distro.internal/melange/recipe"
 )
 
-// What npm, cargo and pip make of what is laid out here is proven by TestClients of ci, with those of Debian.
+// What npm, yarn, pnpm, cargo and pip make of what is laid out here is proven by TestClients of ci, with those of Debian.
 
 func writeFile(t *testing.T, name, text string) {
 	t.Helper()
@@ -114,6 +116,36 @@ func TestLockedFiles(t *testing.T) {
 	var mismatch *MismatchError
 	if err := prepare(testStore(t)); !errors.As(err, &mismatch) {
 		t.Errorf("another file at the address: %v", err)
+	}
+}
+
+// TestPNPMAndNPM: what has an address of its own is put where pnpm's registry has others; npm cannot have that registry too.
+func TestPNPMAndNPM(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "a package") }))
+	defer server.Close()
+	sum := sha512.Sum512([]byte("a package"))
+	integrity := "sha512-" + base64.StdEncoding.EncodeToString(sum[:])
+	lock := "lockfileVersion: '9.0'\npackages:\n  '@a/b@1.0.0':\n    resolution: {integrity: " + integrity + ", tarball: ADDRESS}\n"
+	workspace, caches := t.TempDir(), t.TempDir()
+	writeFile(t, filepath.Join(workspace, "pnpm-lock.yaml"), strings.ReplaceAll(lock, "ADDRESS", server.URL+"/b"))
+	writeFile(t, filepath.Join(workspace, "package-lock.json"),
+		`{"packages": {"node_modules/b": {"version": "1.0.0", "resolved": "`+server.URL+`/b", "integrity": "`+integrity+`"}}}`)
+	s := testStore(t)
+	s.Environ = []string{"npm_config_registry=" + server.URL}
+	pnpm := recipe.Source{Kind: recipe.SourcePNPM, Directory: ".", Arch: "x86_64"}
+	p, err := s.Prepare(t.Context(), []recipe.Source{pnpm}, workspace, caches)
+	if err != nil || p.Layout.Env["npm_config_registry"] != pnpmRegistry {
+		t.Fatalf("%v, %v", p.Layout, err)
+	}
+	wantFile(t, filepath.Join(caches, "pnpm", "registry", "@a", "b", "-", "b-1.0.0.tgz"), []byte("a package"))
+	wantFile(t, filepath.Join(workspace, "pnpm-lock.yaml"), []byte(strings.ReplaceAll(lock, "ADDRESS", "./@a/b/-/b-1.0.0.tgz")))
+
+	writeFile(t, filepath.Join(workspace, "pnpm-lock.yaml"), strings.ReplaceAll(lock, "ADDRESS", server.URL+"/b"))
+	npm := pnpm
+	npm.Kind = recipe.SourceNPM
+	_, err = s.Prepare(t.Context(), []recipe.Source{pnpm, npm}, workspace, t.TempDir())
+	if err == nil || !strings.Contains(err.Error(), "package-lock.json: a recipe has steps for npm or for pnpm") {
+		t.Errorf("npm and pnpm: error %v", err)
 	}
 }
 

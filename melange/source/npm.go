@@ -68,12 +68,25 @@ func (s *Store) placeNPM(ctx context.Context, src recipe.Source, workspace *os.R
 		}
 	}
 	l.set("npm_config_cache", recipe.CacheDir+"/"+npmCache)
-	l.set("npm_config_registry", npmRegistry)
 	for _, name := range []string{"audit", "fund", "update_notifier"} { // questions to a registry
 		l.set("npm_config_"+name, "false")
 	}
 	l.set("npm_config_offline", "true")
+	if err := l.setRegistry(file, npmRegistry); err != nil {
+		return err
+	}
 	return writePackuments(filepath.Join(l.Caches, npmCache, "_cacache"), all, packages, sizes)
+}
+
+// setRegistry says which registry npm and pnpm ask, which read the same variable.
+func (l *Layout) setRegistry(file, address string) error {
+	const name = "npm_config_registry"
+	if other := l.Env[name]; other != "" && other != address {
+		return fmt.Errorf("reading %s: a recipe has steps for npm or for pnpm, which find their packages in different forms by the same variable; "+
+			"let those of one of them have the network", file)
+	}
+	l.set(name, address)
+	return nil
 }
 
 // npmWant is the file of a package.

@@ -72,7 +72,8 @@ func (s *Store) placePip(ctx context.Context, src recipe.Source, workspace *os.R
 	}
 	for i, r := range owners {
 		if r.Address != "" {
-			if err := readdress(workspace, r, names[i]); err != nil {
+			here := (&url.URL{Scheme: "file", Path: path.Join(recipe.CacheDir, wheelFolder, names[i])}).String()
+			if err := readdress(workspace, r.Pos.File, r.Address, here); err != nil {
 				return err
 			}
 		}
@@ -84,22 +85,21 @@ func (s *Store) placePip(ctx context.Context, src recipe.Source, workspace *os.R
 	return nil
 }
 
-// readdress has a requirements file name the file that was fetched in place of its address.
-func readdress(workspace *os.Root, r lockfile.Requirement, file string) error {
-	data, err := workspace.ReadFile(r.Pos.File)
+// readdress has a lock file name the file that was fetched in place of its address.
+func readdress(workspace *os.Root, file, address, here string) error {
+	data, err := workspace.ReadFile(file)
 	if err != nil {
 		return err
 	}
-	info, err := workspace.Stat(r.Pos.File)
+	info, err := workspace.Stat(file)
 	if err != nil {
 		return err
 	}
-	here := (&url.URL{Scheme: "file", Path: path.Join(recipe.CacheDir, wheelFolder, file)}).String()
-	data = bytes.ReplaceAll(data, []byte(r.Address), []byte(here))
-	if err := workspace.WriteFile(r.Pos.File, data, info.Mode().Perm()); err != nil {
-		return fmt.Errorf("writing %s: %w", r.Pos.File, err)
+	data = bytes.ReplaceAll(data, []byte(address), []byte(here))
+	if err := workspace.WriteFile(file, data, info.Mode().Perm()); err != nil {
+		return fmt.Errorf("writing %s: %w", file, err)
 	}
-	return workspace.Chtimes(r.Pos.File, info.ModTime(), info.ModTime())
+	return workspace.Chtimes(file, info.ModTime(), info.ModTime())
 }
 
 // A distribution is a file that an index has.
