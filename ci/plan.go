@@ -19,6 +19,16 @@ func planCommand(s surroundings, o *workspaceFlags) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "plan [NODE...]",
 		Short: "Tell what a build would make, and why; make nothing",
+		Long: `Tell what a build of these nodes would make and publish, and why; make nothing.
+
+  to make     its inputs are not as they were; with the version that its packages are
+              released as, if they come out other than they are published
+  depends     it is made again if what it needs comes out other than it was
+  repository  which releases the next generation has or has not, as far as that is
+              known before anything is made
+
+The exit code is 2 when the environment of a node cannot be solved though all that
+it needs is made.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			w, err := openWorld(s, o)
 			if err != nil {
