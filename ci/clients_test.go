@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/sha512"
@@ -8,12 +9,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -25,6 +28,7 @@ import (
 
 	"distro.internal/ci/stage0"
 	"distro.internal/shared/apk"
+	"distro.internal/shared/sbom"
 )
 
 // The package managers of Debian, pinned by testdata/clients as the first tools are, install in steps without a network
@@ -55,6 +59,7 @@ func TestClients(t *testing.T) {
 	if c.asked.Load() == 0 {
 		t.Error("nothing was asked of the registries")
 	}
+	c.named(t)
 
 	// Built again for another reason, everything comes from the store.
 	server.Close()
@@ -155,24 +160,73 @@ func (c *clients) world(t *testing.T, args ...string) {
 // collect takes the parts out of the packages that they were built into.
 func (c *clients) collect(t *testing.T) {
 	for _, name := range []string{"parts-cargo", "parts-npm", "parts-pip"} {
-		f, err := os.Open(filepath.Join(c.dir, "out", "repository", "x86_64", name+"-1-r0.apk"))
-		must(t, err)
-		defer f.Close()
-		r, err := apk.Open(f, apk.Verify{Insecure: true})
-		must(t, err)
-		for {
-			e, content, err := r.Next()
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			must(t, err)
-			if data, err := io.ReadAll(content); err == nil && strings.HasPrefix(e.Path, "parts/") {
-				c.parts[path.Base(e.Path)] = data
-			}
-		}
+		maps.Copy(c.parts, c.files(t, name, "parts"))
 	}
 	if len(c.parts) != 6 {
 		t.Fatalf("there are %d parts", len(c.parts))
+	}
+}
+
+// files are those of a folder of a package, by name.
+func (c *clients) files(t *testing.T, name, folder string) map[string][]byte {
+	f, err := os.Open(filepath.Join(c.dir, "out", "repository", "x86_64", name+"-1-r0.apk"))
+	must(t, err)
+	defer f.Close()
+	r, err := apk.Open(f, apk.Verify{Insecure: true})
+	must(t, err)
+	files := map[string][]byte{}
+	for {
+		e, content, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return files
+		}
+		must(t, err)
+		if data, err := io.ReadAll(content); err == nil && e.IsRegular() && path.Dir(e.Path) == folder {
+			files[path.Base(e.Path)] = data
+		}
+	}
+}
+
+// named looks at what the bills of materials of the packages say that the package managers were given: what each lock
+// file names, but for what npm leaves out on this machine.
+func (c *clients) named(t *testing.T) {
+	vcs := "?vcs_url=git%2Bfile:%2F%2F" + strings.ReplaceAll(filepath.Join(c.dir, "git"), "/", "%2F") + "%40" + c.commit
+	for app, want := range map[string][]string{
+		"app-cargo": {
+			"pkg:cargo/greet@1.2.3 SHA256:SHA256(greet-1.2.3.crate)",
+			"pkg:cargo/whisper-words@0.7.0" + vcs, "pkg:cargo/whisper@0.7.0" + vcs,
+		},
+		"app-npm": {"pkg:npm/%40some/shout@2.0.0 SHA1", "pkg:npm/greet@1.2.3 SHA512"},
+		"app-pip": {
+			"pkg:pypi/greet@1.2.3 SHA256:SHA256(greet-1.2.3-py3-none-any.whl)",
+			"pkg:pypi/shout-it@2.0 SHA256:SHA256(shout_it-2.0-py3-none-any.whl)",
+		},
+		"app-pnpm": {"pkg:npm/%40some/shout@2.0.0 SHA512", "pkg:npm/greet@1.2.3 SHA512"},
+		"app-yarn": {"pkg:npm/%40some/shout@2.0.0 SHA1", "pkg:npm/greet@1.2.3 SHA512"},
+		"tool-npm": {"pkg:npm/%40some/shout@2.0.0 SHA512", "pkg:npm/greet@1.2.3 SHA512", "pkg:npm/tool@3.0.0 SHA512"},
+	} {
+		for i := range want {
+			want[i] = partDigest.ReplaceAllStringFunc(want[i], c.digest)
+		}
+		d, err := sbom.Decode(bytes.NewReader(c.files(t, app, "var/lib/db/sbom")[app+"-1-r0.spdx.json"]))
+		must(t, err)
+		var got []string
+		for _, e := range d.Elements {
+			if e.Purpose != "LIBRARY" {
+				continue
+			}
+			line := e.Refs[0].Locator
+			for _, sum := range e.Checksums {
+				if line += " " + sum.Algorithm; sum.Algorithm == "SHA256" {
+					line += ":" + sum.Value
+				}
+			}
+			got = append(got, line)
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s names\n%s\nwant\n%s", app, strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ require (
 	github.com/chainguard-dev/clog v1.8.0
 	github.com/google/go-cmp v0.7.0
 	github.com/klauspost/compress v1.20.3
+	github.com/package-url/packageurl-go v0.1.6
 	github.com/secure-systems-lab/go-securesystemslib v0.11.1
 	github.com/spdx/tools-golang v0.5.7
 	github.com/spf13/cobra v1.10.2

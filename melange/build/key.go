@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"distro.internal/melange/recipe"
 	"distro.internal/shared/cas"
 )
 
@@ -32,6 +33,9 @@ func (b *Builder) treeKey(job Job) (*cas.Key, error) {
 	k.Add("plan", p.Digests().Build)
 	if b.Epoch != 0 {
 		k.Add("epoch", strconv.FormatInt(b.Epoch, 10))
+	}
+	if slices.ContainsFunc(p.Sources, recipe.Source.Locked) {
+		k.Add("locked packages", "listed") // results from before this was said lack the list
 	}
 	return k, addSurroundings(k, job)
 }
@@ -93,6 +97,9 @@ func (b *Builder) packageKey(job Job, trees *trees) (*cas.Key, error) {
 	}
 	for _, t := range trees.outputs {
 		k.Add("tree "+t.Name, t.Digest.String())
+	}
+	if trees.locked != (cas.Digest{}) {
+		k.Add("locked packages", trees.locked.String())
 	}
 	extra, err := b.extra(job, trees.epoch)
 	for _, name := range slices.Sorted(maps.Keys(extra)) {

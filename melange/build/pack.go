@@ -17,6 +17,7 @@ import (
 	"distro.internal/melange/lint"
 	"distro.internal/melange/recipe"
 	"distro.internal/melange/scan"
+	"distro.internal/melange/source"
 	"distro.internal/shared/apk"
 	"distro.internal/shared/cas"
 	"distro.internal/shared/filetree"
@@ -40,32 +41,46 @@ func (b *Builder) pack(ctx context.Context, job Job, t *trees) ([]Package, []lin
 	for i, o := range t.outputs {
 		digests[i] = o.Digest
 	}
+	if t.locked != (cas.Digest{}) {
+		digests = append(digests, t.locked)
+	}
 	if err := b.Store.Bring(ctx, digests...); err != nil {
 		return nil, nil, fmt.Errorf("opening the files of %s: %w", job.Plan.Name, err)
 	}
-	siblings := make([]scan.Package, len(t.outputs))
+	w := wares{plan: job.Plan, when: time.Unix(t.epoch, 0).UTC(), siblings: make([]scan.Package, len(t.outputs))}
 	for i, o := range t.outputs {
 		tree, err := b.tree(o)
 		if err != nil {
 			return nil, nil, fmt.Errorf("opening the files of %s: %w", o.Name, err)
 		}
-		siblings[i] = scan.Package{Name: o.Name, Tree: tree}
+		w.siblings[i] = scan.Package{Name: o.Name, Tree: tree}
 	}
-	warnings, err := b.lint(job, siblings)
+	warnings, err := b.lint(job, w.siblings)
 	if err != nil {
 		return nil, nil, err
 	}
-	extra, err := b.extra(job, t.epoch)
-	if err != nil {
+	if w.extra, err = b.extra(job, t.epoch); err != nil {
 		return nil, nil, err
+	}
+	if w.locked, err = b.lockedPackages(t); err != nil {
+		return nil, nil, fmt.Errorf("opening what lock files of %s named: %w", job.Plan.Name, err)
 	}
 	packages := make([]Package, len(t.outputs))
 	for i, o := range job.Plan.Outputs {
-		if packages[i], err = b.packOne(ctx, job, t.epoch, o, siblings, i, extra); err != nil {
+		if packages[i], err = b.packOne(ctx, w, i); err != nil {
 			return nil, nil, fmt.Errorf("packaging %s: %w", o.Name, err)
 		}
 	}
 	return packages, warnings, nil
+}
+
+// wares is what the packages of a job have in common on their way.
+type wares struct {
+	plan     *recipe.Plan
+	when     time.Time         // that all files carry
+	siblings []scan.Package    // the trees, in the order of the plan's outputs
+	extra    map[string][]byte // see Builder.extra
+	locked   []source.Package  // what lock files named
 }
 
 // lint looks at all packages of a job. What must not be is a *lint.Error; what
@@ -125,29 +140,27 @@ func (b *Builder) extra(job Job, epoch int64) (map[string][]byte, error) {
 	return map[string][]byte{RecordFile: text}, err
 }
 
-func (b *Builder) packOne(ctx context.Context, job Job, epoch int64, o recipe.Output, siblings []scan.Package, i int, extra map[string][]byte) (Package, error) {
-	plan := job.Plan
+func (b *Builder) packOne(ctx context.Context, w wares, i int) (Package, error) {
+	plan, o, tree := w.plan, w.plan.Outputs[i], w.siblings[i].Tree
 	found, err := scan.Scan(scan.Input{
-		Package: siblings[i], Siblings: siblings, Version: string(plan.FullVersion()),
+		Package: w.siblings[i], Siblings: w.siblings, Version: string(plan.FullVersion()),
 		Depends: o.Depends, Provides: o.Provides,
 		Options: scan.Options{NoProvides: o.Options.NoProvides, NoDepends: o.Options.NoDepends, NoCommands: o.Options.NoCommands},
 	})
 	if err != nil {
 		return Package{}, err
 	}
-	when := time.Unix(epoch, 0).UTC()
-	tree := siblings[i].Tree
 	if err := addCapabilities(tree, o.Setcap); err != nil {
 		return Package{}, err
 	}
-	if err := addSBOM(tree, plan, o, b.Distribution, when); err != nil {
+	if err := addSBOM(tree, w, o, b.Distribution); err != nil {
 		return Package{}, err
 	}
-	info, err := metadata(plan, o, found, epoch)
+	info, err := metadata(plan, o, found, w.when.Unix())
 	if err != nil {
 		return Package{}, err
 	}
-	return b.sections(ctx, info, tree, scripts(o), extra, when)
+	return b.sections(ctx, info, tree, scripts(o), w.extra, w.when)
 }
 
 // metadata is what .PKGINFO will say.
@@ -261,23 +274,41 @@ func (b *Builder) put(ctx context.Context, write func(io.Writer) error) (cas.Dig
 	return d, errors.Join(<-written, err)
 }
 
-// addSBOM puts the package's bill of materials where scanners look for it.
-func addSBOM(tree *filetree.Tree, plan *recipe.Plan, o recipe.Output, d Distribution, when time.Time) error {
+// bill is the package's bill of materials. All packages of a recipe name all that it was built from: of which of it a
+// package has something in it, nobody can tell.
+func bill(w wares, o recipe.Output, d Distribution) (*sbom.Document, error) {
+	plan := w.plan
 	p := sbom.Package{
 		Name: o.Name, Version: string(plan.FullVersion()), Arch: string(plan.Arch), Origin: plan.Name,
 		Description: o.Description, Homepage: o.URL, License: license(o), CPE: plan.CPE,
-		Namespace: d.Name, Creator: "melange", Created: when,
+		Namespace: d.Name, Creator: "melange", Created: w.when,
 	}
 	if d.Recipes != "" && o.Commit != "" {
 		p.Recipe = &sbom.Source{URI: d.Recipes, Commit: o.Commit, File: plan.Name + ".yaml", License: d.License}
 	}
 	for _, s := range plan.Sources {
-		if s.Locked() {
-			continue // the lock file in another source tells
+		if !s.Locked() { // else the packages that it named follow
+			p.Sources = append(p.Sources, sbom.Source{URI: s.URI, Commit: s.Commit, SHA256: s.SHA256, SHA512: s.SHA512})
 		}
-		p.Sources = append(p.Sources, sbom.Source{URI: s.URI, Commit: s.Commit, SHA256: s.SHA256, SHA512: s.SHA512})
 	}
-	doc, err := p.Document()
+	for _, l := range w.locked {
+		p.Libraries = append(p.Libraries, sbom.Library{
+			Type: libraryTypes[l.Kind], Name: l.Name, Version: l.Version,
+			URI: l.URI, Commit: l.Commit, Registry: l.Registry, Digests: l.Digests,
+		})
+	}
+	return p.Document()
+}
+
+// libraryTypes are the types of package URLs, by what fetched.
+var libraryTypes = map[string]string{
+	recipe.SourceNPM: "npm", recipe.SourceYarn: "npm", recipe.SourcePNPM: "npm",
+	recipe.SourceCargo: "cargo", recipe.SourcePip: "pypi", recipe.SourceGoMod: "golang",
+}
+
+// addSBOM puts the package's bill of materials where scanners look for it.
+func addSBOM(tree *filetree.Tree, w wares, o recipe.Output, d Distribution) error {
+	doc, err := bill(w, o, d)
 	if err != nil {
 		return fmt.Errorf("writing its bill of materials: %w", err)
 	}
@@ -285,12 +316,12 @@ func addSBOM(tree *filetree.Tree, plan *recipe.Plan, o recipe.Output, d Distribu
 	if err := doc.Encode(&text); err != nil {
 		return fmt.Errorf("writing its bill of materials: %w", err)
 	}
-	file := sbom.Path(o.Name, string(plan.FullVersion()))
-	if err := addFolders(tree, path.Dir(file), when); err != nil {
+	file := sbom.Path(o.Name, string(w.plan.FullVersion()))
+	if err := addFolders(tree, path.Dir(file), w.when); err != nil {
 		return err
 	}
 	return tree.Put(filetree.Entry{
-		Path: file, Mode: 0o644, ModTime: when,
+		Path: file, Mode: 0o644, ModTime: w.when,
 		Size: int64(text.Len()), Open: filetree.Bytes(text.Bytes()),
 	})
 }

@@ -1,27 +1,36 @@
 package build
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
 	"distro.internal/melange/recipe"
 	"distro.internal/melange/sandbox"
+	"distro.internal/melange/source"
 	"distro.internal/shared/cas"
 	"distro.internal/shared/filetree"
 )
 
 // trees is what the steps of a job left: a tar of each package's files, in the
-// order of the plan's outputs, and the time that all of them carry.
+// order of the plan's outputs, and the time that all of them carry. With it is
+// what lock files among the sources named, which only who fetched it knows.
 type trees struct {
 	epoch   int64
 	outputs []cas.Output
+	locked  cas.Digest // of a []source.Package in JSON; zero when there is none
 }
+
+// lockedOutput is what that list is called among the outputs of a result: as no package can be.
+const lockedOutput = ".locked"
 
 // The build user of the peer's environments; in packages its files are root's.
 const buildUser = 1000
@@ -36,7 +45,14 @@ func (b *Builder) lookupTrees(ctx context.Context, job Job, key *cas.Key) (*tree
 	if err != nil {
 		return nil, err
 	}
-	t := &trees{outputs: r.Outputs}
+	t := &trees{}
+	for _, o := range r.Outputs {
+		if o.Name == lockedOutput {
+			t.locked = o.Digest
+		} else {
+			t.outputs = append(t.outputs, o)
+		}
+	}
 	if t.epoch, err = strconv.ParseInt(r.Metadata["epoch"], 10, 64); err != nil {
 		return nil, fmt.Errorf("reading the trees of %s: %w", job.Plan.Name, err)
 	}
@@ -44,8 +60,12 @@ func (b *Builder) lookupTrees(ctx context.Context, job Job, key *cas.Key) (*tree
 }
 
 func (b *Builder) storeTrees(ctx context.Context, key *cas.Key, t *trees) error {
+	outputs := t.outputs
+	if t.locked != (cas.Digest{}) {
+		outputs = append(slices.Clone(outputs), cas.Output{Name: lockedOutput, Digest: t.locked})
+	}
 	return b.Store.Keep(ctx, key, &cas.Result{
-		Outputs:  t.outputs,
+		Outputs:  outputs,
 		Metadata: map[string]string{"epoch": strconv.FormatInt(t.epoch, 10)},
 	})
 }
@@ -60,7 +80,37 @@ func (b *Builder) collect(ctx context.Context, job Job, agent *sandbox.Agent, ws
 		}
 		t.outputs = append(t.outputs, cas.Output{Name: o.Name, Digest: digest})
 	}
-	return t, nil
+	var err error
+	t.locked, err = b.putLocked(ctx, ws.layout.Packages)
+	return t, err
+}
+
+func (b *Builder) putLocked(ctx context.Context, packages []source.Package) (cas.Digest, error) {
+	if len(packages) == 0 {
+		return cas.Digest{}, nil
+	}
+	text, err := json.Marshal(packages)
+	if err != nil {
+		return cas.Digest{}, err
+	}
+	return b.Store.Put(ctx, bytes.NewReader(text))
+}
+
+// lockedPackages reads what lock files named. It is here.
+func (b *Builder) lockedPackages(t *trees) (packages []source.Package, err error) {
+	if t.locked == (cas.Digest{}) {
+		return nil, nil
+	}
+	r, err := b.Store.Open(t.locked)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	text, err := io.ReadAll(r)
+	if err != nil {
+		return nil, err
+	}
+	return packages, json.Unmarshal(text, &packages)
 }
 
 func (b *Builder) collectOne(ctx context.Context, job Job, agent *sandbox.Agent, name string, ws *workspace) (cas.Digest, error) {

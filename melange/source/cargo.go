@@ -62,6 +62,7 @@ func (s *Store) placeCargo(ctx context.Context, src recipe.Source, workspace *os
 	var crates []lockfile.Crate
 	repositories := map[string][]lockfile.Crate{}
 	for _, p := range packages {
+		l.fetched(cratePackage(p))
 		if strings.HasPrefix(p.Source, "git+") {
 			repositories[p.Source] = append(repositories[p.Source], p)
 		} else {

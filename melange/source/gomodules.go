@@ -22,6 +22,7 @@ import (
 	"golang.org/x/mod/sumdb/dirhash"
 
 	"distro.internal/melange/recipe"
+	"distro.internal/shared/atomicfile"
 )
 
 // modules is the folder that go reads as a GOPROXY. All programs share it: go
@@ -47,20 +48,20 @@ func (s *Store) placeGoMod(ctx context.Context, src recipe.Source, workspace *os
 	case src.Found && p.vendored && !src.Changes():
 		return nil // its modules are in the sources
 	}
-	if changed, ok := l.modules[src.Directory]; ok {
-		p.moduleFiles = changed
-	} else if err := s.download(ctx, p); err != nil {
+	if known, ok := l.modules[src.Directory]; ok {
+		p.moduleFiles = known
+	} else if p.packages, err = s.download(ctx, p); err != nil {
 		return err
 	}
 	if src.Changes() {
 		if p.moduleFiles, err = s.change(ctx, p, src); err != nil {
 			return err
 		}
-		if l.modules == nil {
-			l.modules = map[string]moduleFiles{}
-		}
-		l.modules[src.Directory] = p.moduleFiles
 	}
+	if l.modules == nil {
+		l.modules = map[string]moduleFiles{}
+	}
+	l.modules[src.Directory] = p.moduleFiles
 	if err := os.MkdirAll(s.modules(), 0o755); err != nil { // a program may have no modules but itself
 		return err
 	}
@@ -81,8 +82,11 @@ type program struct {
 	vendored  bool
 }
 
-// moduleFiles are go.mod and go.sum.
-type moduleFiles struct{ mod, sum []byte }
+// moduleFiles are go.mod and go.sum, and the modules that they make go download.
+type moduleFiles struct {
+	mod, sum []byte
+	packages []Package
+}
 
 // readProgram reads what go will read. A source may have links in it: none may lead out of the workspace, for go reads
 // and writes where they lead.
@@ -114,22 +118,58 @@ func readProgram(workspace *os.Root, src recipe.Source) (p program, err error) {
 	return p, nil
 }
 
-// download brings the modules that a program is made of into the store. What go.mod and go.sum ask for is fetched once.
-func (s *Store) download(ctx context.Context, p program) error {
-	mark := filepath.Join(s.Dir, "go", "complete", p.key())
-	if _, err := os.Stat(mark); err == nil {
-		return nil
+// download brings the modules that a program is made of into the store. What go.mod and go.sum ask for is fetched once,
+// and then is remembered: a file says which modules those were.
+func (s *Store) download(ctx context.Context, p program) (modules []Package, err error) {
+	memory := filepath.Join(s.Dir, "go", "complete", p.key())
+	if data, err := os.ReadFile(memory); err == nil && json.Unmarshal(data, &modules) == nil {
+		return modules, nil
 	}
+	var environ []string
 	if s.Offline {
-		return fmt.Errorf("fetching the modules of %s: %w", p.dir, errOffline)
+		environ = s.onlyStored()
 	}
-	if _, err := s.goTool(ctx, p.dir, p.work, nil, "mod", "download"); err != nil {
-		return fmt.Errorf("fetching the modules of %s: %w", p.dir, err)
+	modules, err = s.goDownload(ctx, p.dir, p.work, environ)
+	if err != nil && s.Offline {
+		err = errOffline
 	}
-	if err := os.MkdirAll(filepath.Dir(mark), 0o755); err != nil {
-		return err
+	if err != nil {
+		return nil, fmt.Errorf("fetching the modules of %s: %w", p.dir, err)
 	}
-	return os.WriteFile(mark, nil, 0o644)
+	data, err := json.Marshal(modules)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Dir(memory), 0o755); err != nil {
+		return nil, err
+	}
+	return modules, atomicfile.Write(memory, 0o644, atomicfile.Bytes(data))
+}
+
+// onlyStored has go ask for nothing that is not in the store.
+func (s *Store) onlyStored() []string {
+	return []string{"GOPROXY=file://" + s.modules(), "GOSUMDB=off", "GONOSUMDB=", "GONOPROXY=", "GOPRIVATE="}
+}
+
+// goDownload has go download all modules that a program needs, and returns them.
+func (s *Store) goDownload(ctx context.Context, dir, work string, environ []string, flags ...string) ([]Package, error) {
+	out, failed := s.goTool(ctx, dir, work, environ, append([]string{"mod", "download", "-json"}, flags...)...)
+	var modules []Package
+	var errs []error
+	for d := json.NewDecoder(bytes.NewReader(out)); d.More(); {
+		var m struct{ Path, Version, Sum, Error string }
+		if err := d.Decode(&m); err != nil {
+			return nil, cmp.Or(failed, fmt.Errorf("reading what go mod download says: %w", err))
+		}
+		if m.Error != "" {
+			errs = append(errs, errors.New(lastLines(m.Error, 10)))
+		}
+		modules = append(modules, modulePackage(m.Path, m.Version, m.Sum))
+	}
+	if len(errs) > 0 { // go says on its standard error only what is wrong with all
+		failed = fmt.Errorf("go mod download: %w", errors.Join(errs...))
+	}
+	return modules, failed
 }
 
 // key names what go mod download would fetch for a program.
@@ -146,8 +186,7 @@ func (p moduleFiles) key() string {
 
 // change does what a step will do to a program's modules, and returns what go.mod and go.sum are then.
 func (s *Store) change(ctx context.Context, p program, src recipe.Source) (moduleFiles, error) {
-	stored := []string{"GOPROXY=file://" + s.modules(), "GOSUMDB=off", "GONOSUMDB=", "GONOPROXY=", "GOPRIVATE="}
-	changed, err := s.changeWith(ctx, p, src, stored, "tidy")
+	changed, err := s.changeWith(ctx, p, src, s.onlyStored(), "tidy")
 	if err == nil {
 		return changed, nil
 	}
@@ -184,10 +223,13 @@ func (s *Store) changeWith(ctx context.Context, p program, src recipe.Source, en
 	if src.Tidy {
 		commands = append(commands, slices.Concat([]string{"mod"}, tidy, []string{"-modfile=" + mod}))
 	}
-	for _, command := range append(commands, []string{"mod", "download", "-modfile=" + mod}) {
+	for _, command := range commands {
 		if _, err := s.goTool(ctx, p.dir, "off", environ, command...); err != nil {
 			return changed, err
 		}
+	}
+	if changed.packages, err = s.goDownload(ctx, p.dir, "off", environ, "-modfile="+mod); err != nil {
+		return changed, err
 	}
 	if changed.mod, err = os.ReadFile(mod); err != nil {
 		return changed, err

@@ -40,6 +40,8 @@ type Layout struct {
 	Folders map[string]string // others, which they only read: on the host, by their place inside
 	Env     map[string]string // variables that say so, where they would look elsewhere
 
+	Packages []Package // what was fetched, in order
+
 	read   map[string]bool // lock files, by what reads them
 	crates []string        // the sources of crates that were seen
 

@@ -78,8 +78,11 @@ func TestLockedFiles(t *testing.T) {
 		writeFile(t, filepath.Join(workspace, "requirements.txt"), "w @ "+server.URL+"/"+wheel+" --hash=sha256:"+sum+"\n")
 		caches := t.TempDir()
 		src := recipe.Source{Kind: recipe.SourcePip, Directory: ".", Arch: "x86_64"}
-		_, err := s.Prepare(t.Context(), []recipe.Source{src, src}, workspace, caches) // two steps want it
+		p, err := s.Prepare(t.Context(), []recipe.Source{src, src}, workspace, caches) // two steps want it
 		if err == nil {
+			wantPackages(t, p, Package{
+				Kind: recipe.SourcePip, Name: "w", Version: "1", URI: server.URL + "/" + wheel, Digests: []string{"sha256:" + sum},
+			})
 			wantFile(t, filepath.Join(caches, wheelFolder, wheel), []byte(body))
 			wantFile(t, filepath.Join(workspace, "requirements.txt"),
 				[]byte("w @ file:///var/cache/melange/wheels/"+wheel+" --hash=sha256:"+sum+"\n"))

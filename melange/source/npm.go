@@ -55,6 +55,7 @@ func (s *Store) placeNPM(ctx context.Context, src recipe.Source, workspace *os.R
 	files := make([]locked, len(packages))
 	for i, p := range packages {
 		files[i] = locked{what: p.Name + "@" + p.Version, pos: p.Pos, want: npmWant(p.Resolved, p.Algorithm, p.Digest)}
+		l.fetched(npmPackage(src.Kind, p))
 	}
 	names, err := s.lockedFiles(ctx, files, s.npmAddresses())
 	if err != nil || l.Caches == "" {

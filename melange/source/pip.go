@@ -60,6 +60,7 @@ func (s *Store) placePip(ctx context.Context, src recipe.Source, workspace *os.R
 			files = append(files, locked{what: d.File, pos: r.Pos, want: d.want()})
 			names, owners = append(names, d.File), append(owners, r)
 		}
+		l.fetched(pipPackage(r, found))
 	}
 	stored, err := s.lockedFiles(ctx, files, func(context.Context, locked) ([]string, error) { return nil, nil })
 	if err != nil || l.Caches == "" {

@@ -38,6 +38,7 @@ func (s *Store) placePNPM(ctx context.Context, src recipe.Source, workspace *os.
 	files := make([]locked, len(packages))
 	for i, p := range packages {
 		files[i] = locked{what: p.Name + "@" + p.Version, pos: p.Pos, want: npmWant(p.Resolved, p.Algorithm, p.Digest)}
+		l.fetched(npmPackage(src.Kind, p.NPMPackage))
 	}
 	names, err := s.lockedFiles(ctx, files, s.npmAddresses())
 	if err != nil || l.Caches == "" {

@@ -327,6 +327,7 @@ func (s *Store) Prepare(ctx context.Context, sources []recipe.Source, workspace,
 			return Prepared{}, located(src, err)
 		}
 	}
+	p.Layout.settle()
 	return p, nil
 }
 

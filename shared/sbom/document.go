@@ -32,6 +32,8 @@ type Document struct {
 	Elements      []Element          `json:"packages"`
 	Relationships []Relationship     `json:"relationships"`
 	Licenses      []ExtractedLicense `json:"hasExtractedLicensingInfos,omitempty"`
+
+	at map[string]int // places of elements, as far as find has come; nil once they are sorted
 }
 
 // Creation says who wrote the document, and when.
@@ -121,10 +123,29 @@ func (d *Document) relate(element, verb, related string) {
 	d.Relationships = append(d.Relationships, Relationship{element, verb, related})
 }
 
+// find is the place of an element, or -1. Of an image with lock files behind it there are thousands.
+func (d *Document) find(id string) int {
+	if d.at == nil {
+		d.at = map[string]int{}
+	}
+	for i := len(d.at); i < len(d.Elements); i++ {
+		if _, ok := d.at[d.Elements[i].ID]; !ok {
+			d.at[d.Elements[i].ID] = i
+		}
+	}
+	if i, ok := d.at[id]; ok {
+		return i
+	}
+	return -1
+}
+
+func (d *Document) has(id string) bool { return d.find(id) >= 0 }
+
 // seal brings the document into its one order and names it by its content.
 func (d *Document) seal() error {
 	byID := func(a, b Element) int { return strings.Compare(a.ID, b.ID) }
 	slices.SortFunc(d.Elements, byID)
+	d.at = nil
 	for i := 1; i < len(d.Elements); i++ {
 		if d.Elements[i].ID == d.Elements[i-1].ID {
 			return fmt.Errorf("describing %s: two elements are called %s", d.Name, d.Elements[i].ID)

@@ -231,11 +231,8 @@ func (d *Document) add(e Element) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for _, have := range d.Elements {
-		if have.ID != e.ID {
-			continue
-		}
-		if other, err := json.Marshal(have); err == nil && string(other) == string(text) {
+	if i := d.find(e.ID); i >= 0 {
+		if other, err := json.Marshal(d.Elements[i]); err == nil && string(other) == string(text) {
 			return e.ID, nil
 		}
 		sum := sha256.Sum256(text)
@@ -243,7 +240,6 @@ func (d *Document) add(e Element) (string, error) {
 		if d.has(e.ID) {
 			return e.ID, nil
 		}
-		break
 	}
 	d.Elements = append(d.Elements, e)
 	return e.ID, nil

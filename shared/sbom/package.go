@@ -2,6 +2,8 @@ package sbom
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net/url"
 	"path"
@@ -21,6 +23,7 @@ type Package struct {
 	Supplier            string // the organisation that built it
 	CPE                 string // of version 2.3
 	Sources             []Source
+	Libraries           []Library
 	Recipe              *Source // the file that tells how it is built, at its commit; nil when it is not known
 	Creator             string  // the tool that writes the document
 	Created             time.Time
@@ -34,6 +37,16 @@ type Source struct {
 	File           string // in the git repository, when it is not the whole of it
 	SHA256, SHA512 string // of the archive, hex
 	License        string
+}
+
+// Library is what a language's package manager was given for the build.
+type Library struct {
+	Type          string   // of its package URL: "npm", "cargo", "pypi", "golang"
+	Name, Version string   // as its package manager has them: "@scope/name", "example.org/module"
+	URI           string   // of its file or of the git repository that it is in, when that is known
+	Commit        string   // of the git repository
+	Registry      string   // URL of where it is from, when that is not where all of its type are
+	Digests       []string // "sha512:HEX" of its files; of a Go module the hash of go.sum, which scanners take for its SHA-256
 }
 
 // Path is where a package carries its own document, so that an image made of packages can say what is in them.
@@ -60,16 +73,14 @@ func (p Package) Document() (*Document, error) {
 		}
 		d.relate(e.ID, generatedFrom, source.ID)
 	}
-	return d, d.seal()
-}
-
-func (d *Document) has(id string) bool {
-	for _, e := range d.Elements {
-		if e.ID == id {
-			return true
+	for _, l := range p.Libraries {
+		library := l.element()
+		if !d.has(library.ID) {
+			d.Elements = append(d.Elements, library)
 		}
+		d.relate(e.ID, generatedFrom, library.ID)
 	}
-	return false
+	return d, d.seal()
 }
 
 func (p Package) element() (Element, []ExtractedLicense) {
@@ -159,6 +170,48 @@ func (s Source) subpath() string {
 		return ""
 	}
 	return "#" + purlEscape(s.File)
+}
+
+func (l Library) element() Element {
+	e := Element{
+		Name: l.Name, Version: l.Version, Supplier: noAssertion, DownloadLocation: l.location(),
+		LicenseConcluded: noAssertion, LicenseDeclared: noAssertion, Copyright: noAssertion, Purpose: "LIBRARY",
+		Refs: []Reference{purlRef(l.purl())},
+	}
+	for _, digest := range l.Digests {
+		algorithm, value, _ := strings.Cut(digest, ":")
+		e.Checksums = append(e.Checksums, Checksum{strings.ToUpper(algorithm), value})
+	}
+	// One name and version may be several things: of two registries, or a fork.
+	e.ID = elementID("Library", l.Type, l.Name, l.Version, l.distinction())
+	return e
+}
+
+// distinction tells it from others of its name and version.
+func (l Library) distinction() string {
+	sum := sha256.Sum256([]byte(strings.Join(append([]string{l.URI, l.Commit, l.Registry}, l.Digests...), " ")))
+	return hex.EncodeToString(sum[:6])
+}
+
+func (l Library) location() string { return Source{URI: l.URI, Commit: l.Commit}.location() }
+
+// purl is the package URL. The specification of each type says what is one name there.
+func (l Library) purl() string {
+	namespace, name := path.Split(l.Name)
+	switch l.Type {
+	case "golang":
+		namespace, name = strings.ToLower(namespace), strings.ToLower(name)
+	case "pypi":
+		name = strings.ToLower(strings.ReplaceAll(name, "_", "-"))
+	}
+	registry, vcs := location(l.Registry), ""
+	if registry == noAssertion {
+		registry = ""
+	}
+	if l.Commit != "" {
+		vcs = l.location()
+	}
+	return purl(l.Type, namespace, name, l.Version, "repository_url", registry, "vcs_url", vcs)
 }
 
 func organization(name string) string {

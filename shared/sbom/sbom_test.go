@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/package-url/packageurl-go"
 	spdxjson "github.com/spdx/tools-golang/json"
 	"github.com/spdx/tools-golang/spdxlib"
 )
@@ -76,6 +77,70 @@ func TestPackage(t *testing.T) {
 	if err != nil || d.Namespace == d2.Namespace {
 		t.Errorf("two documents share the namespace %s (%v)", d.Namespace, err)
 	}
+}
+
+// TestLibraries: what package managers were given has the package URL that the reader of those who made the format
+// understands, and is in the image of the package too.
+func TestLibraries(t *testing.T) {
+	commit, sum := strings.Repeat("c", 40), "sha512:"+strings.Repeat("ab", 64)
+	p := zlib()
+	p.Libraries = []Library{
+		{Type: "npm", Name: "@some/shout", Version: "2.0.0", URI: "https://me:secret@registry.example/shout.tgz", Digests: []string{sum}},
+		{Type: "npm", Name: "@some/shout", Version: "2.0.0", Digests: []string{"sha1:" + strings.Repeat("0", 40)}},
+		{Type: "cargo", Name: "greet", Version: "1.2.3+x", Registry: "https://me:secret@crates.example/index", Digests: []string{"sha256:00"}},
+		{Type: "cargo", Name: "whisper", Version: "0.7.0", URI: "https://git.example/whisper", Commit: commit},
+		{Type: "pypi", Name: "Shout_it", Version: "2.0", Digests: []string{"sha256:" + strings.Repeat("1", 64), "sha256:" + strings.Repeat("2", 64)}},
+		{Type: "pypi", Name: "unnamed"},
+		{Type: "golang", Name: "github.com/BurntSushi/toml", Version: "v1.3.2+incompatible", Digests: []string{"sha256:" + strings.Repeat("3", 64)}},
+	}
+	d, err := p.Document()
+	text := encode(t, d, err)
+	if strings.Contains(text, "secret") {
+		t.Error("a password is in the document")
+	}
+	want := []string{
+		"cargo  greet 1.2.3+x repository_url=https://crates.example/index NOASSERTION SHA256",
+		"cargo  whisper 0.7.0 vcs_url=git+https://git.example/whisper@" + commit + " git+https://git.example/whisper@" + commit,
+		"golang github.com/burntsushi toml v1.3.2+incompatible NOASSERTION SHA256",
+		"npm @some shout 2.0.0 NOASSERTION SHA1",
+		"npm @some shout 2.0.0 https://registry.example/shout.tgz SHA512",
+		"pypi  shout-it 2.0 NOASSERTION SHA256 SHA256",
+		"pypi  unnamed  NOASSERTION",
+	}
+	if diff := cmp.Diff(want, libraries(t, d)); diff != "" {
+		t.Errorf("libraries (-want +got):\n%s", diff)
+	}
+	image, err := Image{Digest: "sha256:00", Packages: []Content{{Package: p, Embedded: d}}}.Document()
+	encode(t, image, err)
+	if diff := cmp.Diff(want, libraries(t, image)); diff != "" {
+		t.Errorf("libraries of the image (-want +got):\n%s", diff)
+	}
+}
+
+// libraries are the elements that are libraries, each in a line: what its package URL says, its place, its checksums.
+func libraries(t *testing.T, d *Document) []string {
+	t.Helper()
+	var lines []string
+	for _, e := range d.Elements {
+		if e.Purpose != "LIBRARY" {
+			continue
+		}
+		u, err := packageurl.FromString(e.Refs[0].Locator)
+		if err != nil {
+			t.Fatal(err)
+		}
+		words := []string{u.Type, u.Namespace, u.Name, u.Version}
+		for _, q := range u.Qualifiers {
+			words = append(words, q.Key+"="+q.Value)
+		}
+		words = append(words, e.DownloadLocation)
+		for _, c := range e.Checksums {
+			words = append(words, c.Algorithm)
+		}
+		lines = append(lines, strings.Join(words, " "))
+	}
+	slices.Sort(lines)
+	return lines
 }
 
 func TestImage(t *testing.T) {
