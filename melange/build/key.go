@@ -78,6 +78,9 @@ func (b *Builder) packageKey(job Job, trees *trees) (*cas.Key, error) {
 	for _, s := range p.Sources { // the bill of materials names them
 		k.Add("source", strings.Join([]string{s.URI, s.SHA256, s.SHA512, s.Commit, s.Module, s.Version, s.Sum}, " "))
 	}
+	if slices.ContainsFunc(p.Sources, func(s recipe.Source) bool { return s.Kind == recipe.SourceModule }) {
+		k.Add("modules", "named") // in the bill of materials, which once they were not
+	}
 	for _, o := range p.Outputs {
 		for _, g := range o.Setcap {
 			k.Add("setcap "+o.Name, fmt.Sprintf("%s %x", g.Path, g.Value))

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"maps"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -286,12 +287,19 @@ func bill(w wares, o recipe.Output, d Distribution) (*sbom.Document, error) {
 	if d.Recipes != "" && o.Commit != "" {
 		p.Recipe = &sbom.Source{URI: d.Recipes, Commit: o.Commit, File: plan.Name + ".yaml", License: d.License}
 	}
+	libraries := w.locked
 	for _, s := range plan.Sources {
-		if !s.Locked() { // else the packages that it named follow
+		switch {
+		case s.Kind == recipe.SourceModule:
+			module := source.ModulePackage(s.Module, s.Version, s.Sum)
+			if !slices.ContainsFunc(libraries, module.Is) {
+				libraries = append(slices.Clip(libraries), module)
+			}
+		case !s.Locked(): // else the packages that it named are among the libraries
 			p.Sources = append(p.Sources, sbom.Source{URI: s.URI, Commit: s.Commit, SHA256: s.SHA256, SHA512: s.SHA512})
 		}
 	}
-	for _, l := range w.locked {
+	for _, l := range libraries {
 		p.Libraries = append(p.Libraries, sbom.Library{
 			Type: libraryTypes[l.Kind], Name: l.Name, Version: l.Version,
 			URI: l.URI, Commit: l.Commit, Registry: l.Registry, Digests: l.Digests,

@@ -164,7 +164,7 @@ func (s *Store) goDownload(ctx context.Context, dir, work string, environ []stri
 		if m.Error != "" {
 			errs = append(errs, errors.New(lastLines(m.Error, 10)))
 		}
-		modules = append(modules, modulePackage(m.Path, m.Version, m.Sum))
+		modules = append(modules, ModulePackage(m.Path, m.Version, m.Sum))
 	}
 	if len(errs) > 0 { // go says on its standard error only what is wrong with all
 		failed = fmt.Errorf("go mod download: %w", errors.Join(errs...))

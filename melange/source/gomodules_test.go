@@ -88,12 +88,12 @@ func TestModulesOfProgram(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(p.Layout.Folders[goProxy], "example.org", "m", "@v", "v1.2.3.zip")); err != nil {
 		t.Errorf("the module is not in the proxy: %v", err)
 	}
-	wantPackages(t, p, modulePackage("example.org/m", "v1.2.3", sum))
+	wantPackages(t, p, ModulePackage("example.org/m", "v1.2.3", sum))
 	s.Offline = true
 	if p, err = s.Prepare(t.Context(), src, program(sum), ""); err != nil {
 		t.Errorf("the same program again, offline: %v", err)
 	}
-	wantPackages(t, p, modulePackage("example.org/m", "v1.2.3", sum))
+	wantPackages(t, p, ModulePackage("example.org/m", "v1.2.3", sum))
 	// A store from before modules were remembered has an empty file for each program.
 	memories, err := filepath.Glob(filepath.Join(s.Dir, "go", "complete", "*"))
 	if err != nil || len(memories) != 1 {
@@ -103,7 +103,7 @@ func TestModulesOfProgram(t *testing.T) {
 	if p, err = s.Prepare(t.Context(), src, program(sum), ""); err != nil {
 		t.Errorf("the same program, offline, with all in the store: %v", err)
 	}
-	wantPackages(t, p, modulePackage("example.org/m", "v1.2.3", sum))
+	wantPackages(t, p, ModulePackage("example.org/m", "v1.2.3", sum))
 
 	fresh := moduleStore(t, proxy)
 	_, err = fresh.Prepare(t.Context(), src, program("h1:"+strings.Repeat("A", 43)+"="), "")
@@ -184,7 +184,7 @@ func TestChangedModules(t *testing.T) {
 				t.Errorf("%+v: the module is not in the proxy: %v", src, err)
 			}
 			wantFile(t, filepath.Join(workspace, "go.mod"), []byte(mod))
-			wantPackages(t, p, modulePackage("example.org/m", "v1.2.3", sum))
+			wantPackages(t, p, ModulePackage("example.org/m", "v1.2.3", sum))
 			fresh.Offline = true
 		}
 	}

@@ -25,6 +25,9 @@ type Package struct {
 	Digests  []string `json:"digests,omitempty"`  // "sha512:HEX" of each file that was fetched; of a module the hash in go.sum
 }
 
+// Is reports whether both are the same in all that is known of them.
+func (p Package) Is(q Package) bool { return p.compare(q) == 0 }
+
 func (p Package) compare(q Package) int {
 	words := func(p Package) []string {
 		return append([]string{p.Kind, p.Name, p.Version, p.URI, p.Commit, p.Registry}, p.Digests...)
@@ -125,8 +128,8 @@ func distributionName(file string) (name, version string) {
 	return file, ""
 }
 
-// modulePackage takes the hash in go.sum, which is a SHA-256 of the names and digests of the module's files.
-func modulePackage(path, version, sum string) Package {
+// ModulePackage is a Go module. It takes the hash in go.sum, which is a SHA-256 of the names and digests of the module's files.
+func ModulePackage(path, version, sum string) Package {
 	made := Package{Kind: recipe.SourceGoMod, Name: path, Version: version}
 	if text, ok := strings.CutPrefix(sum, "h1:"); ok {
 		if hash, err := base64.StdEncoding.DecodeString(text); err == nil {
