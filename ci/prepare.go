@@ -55,7 +55,10 @@ func (w *world) prepare(ctx context.Context, o *workspaceFlags, progress io.Writ
 	if err := w.makeStage0(ctx, progress); err != nil {
 		return err
 	}
-	return w.load(ctx)
+	if err := w.load(ctx); err != nil {
+		return err
+	}
+	return w.readReleases(ctx)
 }
 
 // openKey reads the signing key, or makes one on the first run of all, and puts

@@ -213,6 +213,9 @@ func (w *world) read(ctx context.Context) (err error) {
 	if err := w.load(ctx); err != nil {
 		return err
 	}
+	if err := w.readReleases(ctx); err != nil {
+		return err
+	}
 	w.journal, err = run.ReadJournal(w.out("journal"))
 	return err
 }

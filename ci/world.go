@@ -186,7 +186,7 @@ func (w *world) load(ctx context.Context) (err error) {
 	if err := w.memory.Save(); err != nil {
 		clog.WarnContext(ctx, err.Error()) // the next one reads them again
 	}
-	return w.readReleases(ctx)
+	return nil
 }
 
 // memoryFile is where something is remembered of this workspace.
