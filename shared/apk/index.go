@@ -687,7 +687,7 @@ type Entries struct {
 	commonFrom, ownFrom int    // where those of the present one begin
 }
 
-// Read reads a piece of whole entries.
+// Read reads a piece of whole entries. After an error List has those before what is wrong.
 func (x *Entries) Read(text string) error {
 	deps := x.parser.deps[:0]
 	if x.mentions > cap(deps) {
@@ -702,10 +702,12 @@ func (x *Entries) Read(text string) error {
 			line, text = text[:end], text[end+1:]
 		}
 		if err := x.line(line); err != nil {
+			x.List = x.List[:len(x.List)-1]
 			return fmt.Errorf("reading index: line %d: %w", n, err)
 		}
 	}
 	if err := x.end(); err != nil {
+		x.List = x.List[:len(x.List)-1]
 		return fmt.Errorf("reading index: %w", err)
 	}
 	return nil
