@@ -60,20 +60,14 @@ func (j *judge) sonames() error {
 	return nil
 }
 
-func (j *judge) commands() error {
-	j.vanished("cmd:", func(c Changed, name string, users []string) {
-		f := Finding{What: fmt.Sprintf("%s had the command %s, and nobody has it any more", c.Name, name)}
-		if len(users) > 0 {
-			f.Why = "needed by " + names(users)
-		}
-		j.report(c, at(c), f)
-	})
-	return nil
-}
+func (j *judge) commands() error { return j.missed("cmd:", "command") }
 
-func (j *judge) modules() error {
-	j.vanished("pc:", func(c Changed, name string, users []string) {
-		f := Finding{What: fmt.Sprintf("%s had the pkg-config module %s, and nobody has it any more", c.Name, name)}
+func (j *judge) modules() error { return j.missed("pc:", "pkg-config module") }
+
+// missed tells what nobody provides any more, which need not harm anybody.
+func (j *judge) missed(kind, noun string) error {
+	j.vanished(kind, func(c Changed, name string, users []string) {
+		f := Finding{What: fmt.Sprintf("%s had the %s %s, and nobody has it any more", c.Name, noun, name)}
 		if len(users) > 0 {
 			f.Why = "needed by " + names(users)
 		}
